@@ -1,0 +1,170 @@
+"""The serialisable outcome of one case: the only thing reports read."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Self, TypeVar
+
+from collapse_tests.errors import UsageError
+
+__all__ = ["SCHEMA_VERSION", "EditQuality", "Perplexity", "Record", "Verdict"]
+
+SCHEMA_VERSION = 1
+
+_T = TypeVar("_T")
+
+_NON_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+
+
+class Verdict(StrEnum):
+    """What the gate says of a case; the four never get mixed up.
+
+    `STABLE`: the model survived and the edit took. `COLLAPSED`: ME-PPL at or above the limit or not finite.
+    `INEFFECTIVE`: the model survived, the edit did not take. `ERROR`: nothing was learnt, because the editor
+    raised, the weights were not restored, or the infrastructure failed.
+    """
+
+    STABLE = "stable"
+    COLLAPSED = "collapsed"
+    INEFFECTIVE = "ineffective"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Perplexity:
+    """Perplexity of one model state on one set of sentences.
+
+    Attributes:
+        me_ppl: mean over sentences of exp(mean next-token NLL), the number the limit applies to.
+        corpus_ppl: exp(total NLL / total predicted tokens).
+        sentences: how many sentences.
+        tokens: how many predicted tokens.
+    """
+
+    me_ppl: float
+    corpus_ppl: float
+    sentences: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class EditQuality:
+    """Whether one edit took, spread and stayed local.
+
+    Probabilities are of whole answers: exp of the summed token log-probabilities, each answer after one space.
+    A value is None where the request lacks the text it needs.
+
+    Attributes:
+        success: target_new more likely than ground_truth after the edit (without ground_truth: `greedy_match`).
+        greedy_match: greedy decoding after the edit produces target_new.
+        generalisation: as `success`, on the rephrased prompt.
+        locality: the greedy answer to the locality prompt is the unedited model's.
+        target_probability: P(target_new | prompt) after the edit.
+        target_probability_before: the same before the edit.
+        ground_truth_probability: P(ground_truth | prompt) after the edit.
+    """
+
+    success: bool
+    greedy_match: bool
+    generalisation: bool | None
+    locality: bool | None
+    target_probability: float
+    target_probability_before: float
+    ground_truth_probability: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Outcome of one case.
+
+    Attributes:
+        case_id: `<model>-<editor>-<edit id>`, the part of the node id in brackets.
+        model, editor, edit_id: its three coordinates.
+        request: the edit request's fields.
+        verdict: see `Verdict`.
+        reasons: why, one sentence each; empty for a stable case.
+        unedited, edited: perplexity before and after; None where it was not measured.
+        quality: None where it was not measured.
+        diagnostics: the editor's own numbers, such as `denominator` or `update_norm_ratio`.
+        continuation_before, continuation_after: greedy continuations of the prompt, for failing cases.
+        ppl_limit: the limit the verdict used.
+        seconds: wall time per stage (`edit`, `perplexity`, `quality`), a batch's time shared equally.
+        model_digest: digest of the unedited weights.
+        seed: the run's seed.
+        worker: xdist worker, or `main`.
+        error: the message of an `ERROR` case.
+    """
+
+    case_id: str
+    model: str
+    editor: str
+    edit_id: str
+    request: Mapping[str, str | None]
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+    unedited: Perplexity | None = None
+    edited: Perplexity | None = None
+    quality: EditQuality | None = None
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
+    continuation_before: str | None = None
+    continuation_after: str | None = None
+    ppl_limit: float = math.nan
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    model_digest: str = ""
+    seed: int = 0
+    worker: str = "main"
+    error: str | None = None
+    schema: int = SCHEMA_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """This record as JSON-ready data; inf and NaN become the strings `inf`, `-inf` and `nan`."""
+        plain: dict[str, Any] = _encode(dataclasses.asdict(self))
+        return plain
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises:
+            UsageError: the data was written by another version of the record.
+        """
+        if data.get("schema") != SCHEMA_VERSION:
+            raise UsageError(
+                f"record has schema {data.get('schema')!r}, this version reads schema {SCHEMA_VERSION}; "
+                "read it with the version of pytest-collapse that wrote it, or run the gate again"
+            )
+        values = dict(data)
+        values["verdict"] = Verdict(values["verdict"])
+        values["reasons"] = tuple(values["reasons"])
+        values["ppl_limit"] = _number(values["ppl_limit"])
+        values["diagnostics"] = {name: _number(value) for name, value in values["diagnostics"].items()}
+        values["seconds"] = {name: _number(value) for name, value in values["seconds"].items()}
+        for side in ("unedited", "edited"):
+            values[side] = _parse(Perplexity, values[side])
+        values["quality"] = _parse(EditQuality, values["quality"])
+        return cls(**values)
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _encode(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encode(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    return value
+
+
+def _number(value: float | str) -> float:
+    return _NON_FINITE[value] if isinstance(value, str) else float(value)
+
+
+def _parse(cls: type[_T], data: Mapping[str, Any] | None) -> _T | None:
+    """Numbers of `data` decoded into `cls`; no field of these classes holds text, so every string is a number."""
+    if data is None:
+        return None
+    return cls(**{name: _number(value) if isinstance(value, str) else value for name, value in data.items()})
