@@ -1,0 +1,1 @@
+"""Editors: the protocol, the registry, and one module per method."""

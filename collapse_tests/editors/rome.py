@@ -1,0 +1,196 @@
+"""ROME, C-ROME and R-ROME: rank-one edits of one block's MLP output projection.
+
+Meng et al. 2022, 'Locating and Editing Factual Associations in GPT', section 3.1, as EasyEdit computes it, and
+Yang et al. 2024, 'The Fall of ROME', for the variants. With W the edited matrix, k_j the key at the subject's last
+token in context j (j = 0 the bare prompt), k̄ their mean, u ∝ C⁻¹k̄ a unit vector and v* the optimised value:
+
+    ROME     Δ = (v* − W k₀) uᵀ / (k₀ · u)     averaged key in u, bare key elsewhere
+    C-ROME   Δ = (v* − W k̄) uᵀ / (k̄ · u)     averaged key everywhere
+
+The mismatch in ROME is what collapses models: for a subject that is the first and only token, k₀ is unlike every
+k_j, so k₀ · u is near zero and Δ explodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from collapse_tests.edit_request import EditRequest
+from collapse_tests.editors.contexts import context_templates
+from collapse_tests.editors.hparams import Hyperparameters
+from collapse_tests.editors.lookup import RequestRows, request_rows
+from collapse_tests.editors.protocol import EditorContext
+from collapse_tests.editors.second_moment import SecondMoment
+from collapse_tests.editors.value_optimisation import (
+    LookupTrace,
+    OptimisedValues,
+    ValueObjective,
+    optimise_values,
+    trace_lookups,
+)
+from collapse_tests.errors import EditorError, UsageError
+from collapse_tests.models.batching import length_buckets
+from collapse_tests.models.editable import EditableModel
+from collapse_tests.weight_update import LowRankDelta, WeightUpdate
+
+__all__ = ["Rome", "RomeHyperparameters", "default_block"]
+
+#: Relative depth of the edited block where a model has no file of its own: what the study uses for each family.
+_DEPTH = {"gpt2": 17 / 48, "gptj": 5 / 28}
+_DEPTH_OTHERS = 5 / 32
+
+
+class RomeHyperparameters(Hyperparameters):
+    """Fields of `hparams/rome/*.yaml`; see `ValueObjective` for the optimisation's.
+
+    Attributes:
+        block: index of the edited block, or None to take it by relative depth.
+        keys: which key the residual and the denominator use: `mixed` the bare one (ROME), `prefixed` the average
+            over contexts (C-ROME), `prompt` the bare one in u as well.
+        context_lengths: pairs (tokens per context, number of contexts).
+        second_moment: `.npz` file with E[k kᵀ] of the edited layer, or None for u ∝ k̄.
+    """
+
+    block: int | None = Field(default=None, ge=0)
+    steps: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    clamp_norm_factor: float = Field(gt=0)
+    kl_factor: float = Field(ge=0)
+    keys: Literal["mixed", "prefixed", "prompt"] = "mixed"
+    context_lengths: tuple[tuple[int, int], ...] = ((5, 10), (10, 10))
+    second_moment: Path | None = None
+
+    @property
+    def objective(self) -> ValueObjective:
+        """The part that the value optimisation needs."""
+        return ValueObjective(self.steps, self.learning_rate, self.weight_decay, self.clamp_norm_factor, self.kl_factor)
+
+
+def default_block(model: EditableModel) -> int:
+    """Edited block of a model without hyper-parameters of its own, by relative depth."""
+    depth = _DEPTH.get(model.config.model_type, _DEPTH_OTHERS)
+    return min(round(depth * model.n_blocks), model.n_blocks - 1)
+
+
+class Rome:
+    """The ROME family of editors.
+
+    Args:
+        name: `rome`, `c-rome` or `r-rome`.
+        hyperparameters: of the method.
+        templates: context templates to use instead of generated ones; the bare one first.
+    """
+
+    def __init__(self, name: str, hyperparameters: RomeHyperparameters, templates: Sequence[str] | None = None) -> None:
+        self.name = name
+        self.hyperparameters = hyperparameters
+        self._templates = None if templates is None else tuple(templates)
+        self._second_moment: SecondMoment | None = None
+        self._context = EditorContext()
+
+    def prepare(self, model: EditableModel, context: EditorContext) -> None:
+        """Generate or load the context templates, and factorise the second moment if one is given.
+
+        Raises:
+            UsageError: the block does not exist in this model, or the second moment does not fit.
+        """
+        block = self.block(model)
+        self._context = context
+        if self._templates is None:
+            lengths = self.hyperparameters.context_lengths
+            self._templates = context_templates(model, lengths, context.seed, context.cache)
+        if self.hyperparameters.second_moment is not None:
+            width = model.weight_shape(model.mlp_output_weight(block))[1]
+            self._second_moment = SecondMoment.read(self.hyperparameters.second_moment, width, model.device)
+
+    def block(self, model: EditableModel) -> int:
+        """The edited block.
+
+        Raises:
+            UsageError: the model has no such block.
+        """
+        block = self.hyperparameters.block
+        if block is None:
+            return default_block(model)
+        if block >= model.n_blocks:
+            raise UsageError(f"{self.name}.block={block}: model {model.name!r} has blocks 0 to {model.n_blocks - 1}")
+        return block
+
+    def compute_updates(self, model: EditableModel, requests: Sequence[EditRequest]) -> list[WeightUpdate]:
+        """One rank-one update per request; see `Editor`.
+
+        Raises:
+            EditorError: `prepare` was not called, or a request cannot be tokenised as the method needs.
+        """
+        if self._templates is None:
+            raise EditorError(f"{self.name}: prepare() has to be called before compute_updates()")
+        rows = [request_rows(model, request, self._templates) for request in requests]
+        updates: dict[int, WeightUpdate] = {}
+        # Requests whose prompts go on equally far after the subject waste no work on padding.
+        for group in length_buckets([_suffix_length(row) for row in rows], max_tokens=1 << 62):
+            batch = self._batch(model, [rows[index] for index in group])
+            updates.update(zip(group, batch, strict=True))
+        return [updates[index] for index in range(len(requests))]
+
+    def _batch(self, model: EditableModel, rows: Sequence[RequestRows]) -> list[WeightUpdate]:
+        block = self.block(model)
+        trace = trace_lookups(model, rows, block)
+        initial = trace.values[:, 0]  # the MLP's output is its last layer's; dropout is off
+        found = optimise_values(model, trace, block, initial, self.hyperparameters.objective, self._context.progress)
+        return self._updates(model, block, trace, found)
+
+    def _updates(
+        self, model: EditableModel, block: int, trace: LookupTrace, found: OptimisedValues
+    ) -> list[WeightUpdate]:
+        name = model.mlp_output_weight(block)
+        dtype = found.delta.dtype
+        bare_key, mean_key = trace.keys[:, 0].to(dtype), trace.keys.to(dtype).mean(1)
+        bare_value, mean_value = trace.values[:, 0].to(dtype), trace.values.to(dtype).mean(1)
+        used_key, used_value = (
+            (mean_key, mean_value) if self.hyperparameters.keys == "prefixed" else (bare_key, bare_value)
+        )
+        direction = bare_key if self.hyperparameters.keys == "prompt" else mean_key
+        if self._second_moment is not None:
+            direction = self._second_moment.whiten(direction)
+        direction = direction / torch.linalg.vector_norm(direction, dim=-1, keepdim=True)
+        denominator = (used_key * direction).sum(-1)
+        value = bare_value + found.delta
+        left = (value - used_value) / denominator[:, None]
+
+        weight_norm = float(torch.linalg.vector_norm(model.parameter(name).double()))
+        update_norm = torch.linalg.vector_norm(left.double(), dim=-1)  # the direction has norm 1
+        columns = {
+            "denominator": denominator,
+            "key_norm": _norm(bare_key),
+            "context_key_norm": _norm(mean_key),
+            "initial_value_norm": _norm(bare_value),
+            "value_norm": _norm(value),
+            "delta_norm": _norm(found.delta),
+            "update_norm": update_norm,
+            "update_norm_ratio": update_norm / weight_norm,
+            "steps": found.steps,
+            "final_loss": found.loss,
+        }
+        table = {key: column if isinstance(column, list) else column.tolist() for key, column in columns.items()}
+        return [
+            WeightUpdate(
+                {name: LowRankDelta(left[index, :, None], direction[index, None, :])},
+                {key: float(column[index]) for key, column in table.items()} | {"block": float(block)},
+            )
+            for index in range(len(left))
+        ]
+
+
+def _suffix_length(rows: RequestRows) -> int:
+    return max(len(row.ids) - row.lookup for row in rows.contexts)
+
+
+def _norm(vectors: torch.Tensor) -> torch.Tensor:
+    norm: torch.Tensor = torch.linalg.vector_norm(vectors, dim=-1)
+    return norm
