@@ -1,0 +1,1 @@
+"""Runs cases in batches on one model: what an edit cannot change is computed once."""

@@ -1,0 +1,59 @@
+"""One model copy on the bench: loaded, measured unedited, and watched for what editors leave behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from collapse_tests.engine.scoring import RowCache, Scorer
+from collapse_tests.errors import InfrastructureError, RestorationError
+from collapse_tests.metrics.perplexity import perplexity, perplexity_rows
+from collapse_tests.models.editable import EditableModel
+from collapse_tests.records import Perplexity
+from collapse_tests.verdict import is_collapsed
+from collapse_tests.weight_update import WeightUpdate
+
+__all__ = ["Bench"]
+
+
+class Bench:
+    """A model copy and what is measured on it.
+
+    Args:
+        model: freshly loaded.
+        texts: sentences for ME-PPL.
+        limit: ME-PPL limit.
+
+    Attributes:
+        unedited: the model's own perplexity.
+
+    Raises:
+        UsageError: the texts cannot be scored.
+        InfrastructureError: the unedited model does not pass its own gate, so no edit could be judged on it.
+    """
+
+    def __init__(self, model: EditableModel, texts: Sequence[str], limit: float) -> None:
+        self.model = model
+        self.scorer = Scorer(model)
+        self._texts = RowCache(perplexity_rows(model, texts))
+        (scores,) = self.scorer.each([self._texts.rows], [None])
+        self.unedited: Perplexity = perplexity(scores)
+        if is_collapsed(self.unedited, limit):
+            raise InfrastructureError(
+                f"the unedited model {model.name!r} has ME-PPL {self.unedited.me_ppl:,.2f}, which is not below "
+                f"--ppl-limit {limit:g}, so no edit can be judged on it. Check that the weights are those of a "
+                "trained model, or raise --ppl-limit"
+            )
+
+    def perplexities(self, updates: Sequence[WeightUpdate]) -> list[Perplexity]:
+        """Perplexity under each update."""
+        return [perplexity(scores) for scores in self.scorer.shared(self._texts, updates)]
+
+    def check_restored(self, editor: str) -> None:
+        """Prove that the weights are bit-identical to the unedited model's.
+
+        Raises:
+            RestorationError: they are not; this copy must not be used any more.
+        """
+        changed = self.model.changed_tensors()
+        if changed:
+            raise RestorationError(editor, changed)

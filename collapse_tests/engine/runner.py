@@ -1,0 +1,226 @@
+"""Runs a batch of cases of one (model, editor): edit, measure, check restoration, judge, record."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from collapse_tests.cases import Case
+from collapse_tests.edit_request import EditRequest
+from collapse_tests.editors.protocol import Editor, Progress
+from collapse_tests.engine.bench import Bench
+from collapse_tests.engine.continuation import continuations
+from collapse_tests.engine.memory import in_halves, is_out_of_memory
+from collapse_tests.errors import CollapseError, EditorError, RestorationError
+from collapse_tests.metrics.edit_quality import edit_quality, quality_rows
+from collapse_tests.records import EditQuality, Perplexity, Record, Verdict
+from collapse_tests.settings import Settings
+from collapse_tests.verdict import judge
+from collapse_tests.weight_update import WeightUpdate
+
+__all__ = ["BatchRunner", "blank_record", "error_record"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of one request: an update, or the reason why there is none."""
+
+    update: WeightUpdate | None = None
+    error: str | None = None
+
+
+class BatchRunner:
+    """Runs cases of one editor on one model copy.
+
+    Args:
+        bench: the model copy.
+        editor: prepared for that model.
+        settings: of the run.
+        worker: name of this process in records.
+        progress: tells the user how far a batch is.
+
+    Attributes:
+        spoiled: why the model copy must not be used any more, or None.
+    """
+
+    def __init__(self, bench: Bench, editor: Editor, settings: Settings, worker: str, progress: Progress) -> None:
+        self.bench = bench
+        self.editor = editor
+        self.settings = settings
+        self.worker = worker
+        self.progress = progress
+        self.spoiled: RestorationError | None = None
+
+    def run(self, cases: Sequence[Case]) -> list[Record]:
+        """One record per case, in order; whatever an editor does, no exception but an interrupt gets out."""
+        clock = time.perf_counter()
+        outcomes = self._edit(cases)
+        seconds = {"edit": (time.perf_counter() - clock) / len(cases)}
+        measured = [
+            (case, outcome.update) for case, outcome in zip(cases, outcomes, strict=True) if outcome.update is not None
+        ]
+        try:
+            records = in_halves(self._measure, measured) if measured else []
+            self.bench.check_restored(self.editor.name)
+        except Exception as error:
+            self._spoil(error)
+            return [self._error(case, error) for case in cases]
+        done = iter(records)
+        return [
+            self._error(case, EditorError(outcome.error))
+            if outcome.update is None
+            else _with_seconds(next(done), seconds)
+            for case, outcome in zip(cases, outcomes, strict=True)
+        ]
+
+    # Editing ----------------------------------------------------------------------------------------------
+
+    def _edit(self, cases: Sequence[Case]) -> list[_Outcome]:
+        """An outcome per case; a batch that fails is tried again in halves, to blame the right case."""
+        try:
+            return in_halves(self._edit_batch, [case.request for case in cases])
+        except RestorationError as error:
+            return [_Outcome(error=str(error)) for _ in cases]
+        except Exception as error:
+            _log.debug("editor %s raised", self.editor.name, exc_info=True)
+            if len(cases) == 1:
+                return [_Outcome(error=_explain(self.editor.name, error))]
+        half = len(cases) // 2
+        return [*self._edit(cases[:half]), *self._edit(cases[half:])]
+
+    def _edit_batch(self, requests: Sequence[EditRequest]) -> list[_Outcome]:
+        if self.spoiled is not None:
+            raise self.spoiled
+        try:
+            updates = list(self.editor.compute_updates(self.bench.model, requests))
+        finally:
+            self._check_restored()
+        if len(updates) != len(requests) or not all(isinstance(update, WeightUpdate) for update in updates):
+            raise EditorError(
+                f"compute_updates returned {len(updates)} values for {len(requests)} requests; "
+                "it has to return one WeightUpdate for each"
+            )
+        return [_Outcome(update) for update in updates]
+
+    def _check_restored(self) -> None:
+        try:
+            self.bench.check_restored(self.editor.name)
+        except RestorationError as error:
+            self.spoiled = error
+            raise
+
+    def _spoil(self, error: Exception) -> None:
+        """After a failure while measuring, trust the copy only if its weights prove it."""
+        _log.debug("measuring failed", exc_info=error)
+        try:
+            self._check_restored()
+        except RestorationError:
+            return
+
+    # Measuring --------------------------------------------------------------------------------------------
+
+    def _measure(self, edited: Sequence[tuple[Case, WeightUpdate]]) -> list[Record]:
+        cases = [case for case, _ in edited]
+        updates = [update for _, update in edited]
+        clock = time.perf_counter()
+        self.progress(f"measuring perplexity of {len(cases)} edits", 0, 1)
+        perplexities = self.bench.perplexities(updates)
+        seconds = {"perplexity": (time.perf_counter() - clock) / len(cases)}
+        clock = time.perf_counter()
+        qualities = self._qualities(cases, updates)
+        seconds["quality"] = (time.perf_counter() - clock) / len(cases)
+        records = [
+            _with_seconds(self._judged(case, update, edited, quality), seconds)
+            for case, update, edited, quality in zip(cases, updates, perplexities, qualities, strict=True)
+        ]
+        return self._explained(cases, updates, records)
+
+    def _qualities(self, cases: Sequence[Case], updates: Sequence[WeightUpdate]) -> list[EditQuality]:
+        rows = [quality_rows(self.bench.model, case.request) for case in cases]
+        tokens = [case_rows.rows for case_rows in rows]
+        scores = self.bench.scorer.each([*tokens, *tokens], [*updates, *[None] * len(updates)])
+        after, before = scores[: len(cases)], scores[len(cases) :]
+        return [edit_quality(*parts) for parts in zip(rows, before, after, strict=True)]
+
+    def _judged(self, case: Case, update: WeightUpdate, edited: Perplexity, quality: EditQuality) -> Record:
+        judgement = judge(edited, quality, self.settings.ppl_limit)
+        return replace(
+            self._blank(case),
+            verdict=judgement.verdict,
+            reasons=judgement.reasons,
+            edited=edited,
+            quality=quality,
+            diagnostics=dict(update.diagnostics),
+        )
+
+    def _explained(self, cases: Sequence[Case], updates: Sequence[WeightUpdate], records: list[Record]) -> list[Record]:
+        """The records with continuations before and after for every case that did not come out stable."""
+        failed = [index for index, record in enumerate(records) if record.verdict is not Verdict.STABLE]
+        if not failed:
+            return records
+        prompts = [cases[index].request.prompt for index in failed]
+        before = continuations(self.bench.model, prompts, [None] * len(failed))
+        after = continuations(self.bench.model, prompts, [updates[index] for index in failed])
+        for index, old, new in zip(failed, before, after, strict=True):
+            records[index] = replace(records[index], continuation_before=old, continuation_after=new)
+        return records
+
+    # Records ----------------------------------------------------------------------------------------------
+
+    def _blank(self, case: Case) -> Record:
+        return replace(
+            blank_record(case, self.settings, self.worker),
+            unedited=self.bench.unedited,
+            model_digest=self.bench.model.digest,
+        )
+
+    def _error(self, case: Case, error: Exception) -> Record:
+        return replace(error_record(case, self.settings, self.worker, error), model_digest=self.bench.model.digest)
+
+
+def blank_record(case: Case, settings: Settings, worker: str) -> Record:
+    """A record of a case before anything is known of it."""
+    request = case.request
+    return Record(
+        case_id=case.id,
+        model=case.model,
+        editor=case.editor,
+        edit_id=case.edit_id,
+        request={
+            "prompt": request.prompt,
+            "subject": request.subject,
+            "target_new": request.target_new,
+            "ground_truth": request.ground_truth,
+            "rephrase_prompt": request.rephrase_prompt,
+            "locality_prompt": request.locality_prompt,
+            "locality_ground_truth": request.locality_ground_truth,
+        },
+        verdict=Verdict.ERROR,
+        ppl_limit=settings.ppl_limit,
+        seed=settings.seed,
+        worker=worker,
+    )
+
+
+def error_record(case: Case, settings: Settings, worker: str, error: Exception) -> Record:
+    """The record of a case about which nothing was learnt."""
+    message = str(error) if isinstance(error, CollapseError) else _explain("the gate", error)
+    return replace(blank_record(case, settings, worker), reasons=(message,), error=message)
+
+
+def _explain(who: str, error: Exception) -> str:
+    if isinstance(error, CollapseError):
+        return str(error)
+    if is_out_of_memory(error):
+        return f"{who} ran out of memory with a single edit; use a larger device or a smaller --dtype"
+    return f"{who} raised {type(error).__name__}: {error}"
+
+
+def _with_seconds(record: Record, seconds: dict[str, float]) -> Record:
+    kept = {name: value for name, value in seconds.items() if math.isfinite(value)}
+    return replace(record, seconds={**record.seconds, **kept})

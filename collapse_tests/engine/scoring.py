@@ -1,0 +1,186 @@
+"""Scores rows of tokens under many weight updates side by side.
+
+An edit at block L changes nothing below L, so the input of block L is computed once per row and kept. Low-rank
+updates then share forward passes: every row adds its own case's update to the edited layers' outputs, and no
+weight is written. Dense updates are written, measured and reverted one after the other, from the same cached
+states on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from collapse_tests.metrics.rows import RowScore, TokenRow
+from collapse_tests.models.batching import length_buckets, pad_right
+from collapse_tests.models.editable import EditableModel
+from collapse_tests.weight_update import WeightUpdate
+
+__all__ = ["RowCache", "Scorer"]
+
+_CPU_TOKENS = 2048  # per forward pass: enough to keep the cores busy, little enough for their caches
+_GPU_TOKENS = 32768
+_CPU_LOGITS = 1 << 25  # numbers in one slice of logits
+_GPU_LOGITS = 1 << 29
+
+
+@dataclass(frozen=True, slots=True)
+class _Bucket:
+    """Some rows as a rectangle.
+
+    Attributes:
+        indices: of the rows in the list they came from.
+        hidden: (rows, length, hidden size) input of the block the pass starts at.
+        label_rows, label_columns: (labels,) where each label is predicted.
+        labels: (labels,) the ids to predict.
+    """
+
+    indices: list[int]
+    hidden: torch.Tensor
+    label_rows: torch.Tensor
+    label_columns: torch.Tensor
+    labels: torch.Tensor
+
+
+class RowCache:
+    """Rows that are scored for every case, with their hidden states below the edited block.
+
+    Args:
+        rows: the rows.
+    """
+
+    def __init__(self, rows: Sequence[TokenRow]) -> None:
+        self.rows = tuple(rows)
+        self.block = -1
+        self.buckets: list[_Bucket] = []
+
+
+class Scorer:
+    """Scores rows on one model.
+
+    Args:
+        model: the model; unedited whenever a method is called.
+        max_tokens: padded tokens per forward pass, or None to choose by the device.
+    """
+
+    def __init__(self, model: EditableModel, max_tokens: int | None = None) -> None:
+        self.model = model
+        on_cpu = model.device.type == "cpu"
+        self.max_tokens = max_tokens or (_CPU_TOKENS if on_cpu else _GPU_TOKENS)
+        self._logits = _CPU_LOGITS if on_cpu else _GPU_LOGITS
+
+    @torch.no_grad()
+    def shared(self, cache: RowCache, updates: Sequence[WeightUpdate]) -> list[list[RowScore]]:
+        """Scores of the same rows under each update, `[update][row]`."""
+        buckets = self._buckets(cache, self._first_block(updates))
+        scores: list[list[RowScore | None]] = [[None] * len(cache.rows) for _ in updates]
+        for bucket in buckets:
+            # No more cases side by side than fit one forward pass.
+            width = max(1, self.max_tokens // bucket.hidden[..., 0].numel())
+            for first in range(0, len(updates), width):
+                chunk = updates[first : first + width]
+                for case, case_scores in enumerate(self._shared_chunk(bucket, cache.block, chunk)):
+                    for index, score in zip(bucket.indices, case_scores, strict=True):
+                        scores[first + case][index] = score
+        return [[score for score in case if score is not None] for case in scores]
+
+    @torch.no_grad()
+    def each(self, rows: Sequence[Sequence[TokenRow]], updates: Sequence[WeightUpdate | None]) -> list[list[RowScore]]:
+        """Scores of each case's own rows under its own update (None: unedited), with the predicted ids."""
+        flat = [row for case in rows for row in case]
+        owner = [case for case, case_rows in enumerate(rows) for _ in case_rows]
+        real = [update for update in updates if update is not None]
+        block = self._first_block(real)
+        scores: list[RowScore | None] = [None] * len(flat)
+        for bucket in self._fill(flat, block):
+            owners = [owner[index] for index in bucket.indices]
+            for index, score in zip(bucket.indices, self._owned(bucket, block, owners, updates), strict=True):
+                scores[index] = score
+        done = iter(scores)
+        return [[score for score in (next(done) for _ in case) if score is not None] for case in rows]
+
+    # Which rows share a forward pass ----------------------------------------------------------------------
+
+    def _buckets(self, cache: RowCache, block: int) -> list[_Bucket]:
+        """The cached rows' states at `block`; states at another block are dropped first to keep memory flat."""
+        if cache.block != block:
+            cache.buckets = []
+            cache.buckets, cache.block = self._fill(cache.rows, block), block
+        return cache.buckets
+
+    def _fill(self, rows: Sequence[TokenRow], block: int) -> list[_Bucket]:
+        groups = length_buckets([len(row.ids) for row in rows], max_tokens=self.max_tokens)
+        return [self._bucket(rows, group, block) for group in groups]
+
+    def _bucket(self, rows: Sequence[TokenRow], group: list[int], block: int) -> _Bucket:
+        ids = pad_right([rows[index].ids for index in group], self.model.device)
+        places = [
+            (row, column)
+            for row, index in enumerate(group)
+            for column in range(rows[index].first_label, len(rows[index].ids))
+        ]
+        label_rows, columns = torch.tensor(places, device=ids.device).T
+        return _Bucket(group, self.model.hidden_at(ids, block), label_rows, columns - 1, ids[label_rows, columns])
+
+    def _first_block(self, updates: Sequence[WeightUpdate]) -> int:
+        """The lowest block that any update touches."""
+        names = {name for update in updates for name in update.deltas}
+        return min((self.model.block_of(name) for name in names), default=self.model.n_blocks)
+
+    # Forward passes ---------------------------------------------------------------------------------------
+
+    def _shared_chunk(self, bucket: _Bucket, block: int, updates: Sequence[WeightUpdate]) -> list[list[RowScore]]:
+        if not all(self.model.shareable(update) for update in updates):
+            chunks: list[list[RowScore]] = []
+            for update in updates:
+                with self.model.applied(update):
+                    chunks.append(self._score(bucket, self.model.run_blocks(bucket.hidden, block), predict=False))
+            return chunks
+        rows, count = len(bucket.indices), len(updates)
+        case_of_row = torch.arange(count, device=self.model.device).repeat_interleave(rows)
+        with self.model.side_by_side(updates, case_of_row):
+            hidden = self.model.run_blocks(bucket.hidden.repeat(count, 1, 1), block)
+        return [self._score(bucket, part, predict=False) for part in torch.split(hidden, rows)]
+
+    def _owned(
+        self, bucket: _Bucket, block: int, owners: Sequence[int], updates: Sequence[WeightUpdate | None]
+    ) -> list[RowScore]:
+        """Scores of a bucket's rows, each under its owner's update."""
+        edited = [case for case, update in enumerate(updates) if update is not None and self.model.shareable(update)]
+        place = {case: index for index, case in enumerate(edited)}
+        case_of_row = torch.tensor([place.get(case, len(edited)) for case in owners], device=self.model.device)
+        with self.model.side_by_side([update for case in edited if (update := updates[case])], case_of_row):
+            scores = self._score(bucket, self.model.run_blocks(bucket.hidden, block), predict=True)
+        for case in {case for case in owners if case not in place and updates[case] is not None}:
+            update = updates[case]
+            assert update is not None
+            with self.model.applied(update):
+                dense = self._score(bucket, self.model.run_blocks(bucket.hidden, block), predict=True)
+            scores = [new if owner == case else old for old, new, owner in zip(scores, dense, owners, strict=True)]
+        return scores
+
+    def _score(self, bucket: _Bucket, hidden: torch.Tensor, *, predict: bool) -> list[RowScore]:
+        """Scores of a bucket's rows from the hidden states after the last block, a slice of logits at a time."""
+        predicting = hidden[bucket.label_rows, bucket.label_columns]
+        width = max(1, self._logits // self.model.vocabulary_size)
+        losses, best = [], []
+        for states, labels in zip(torch.split(predicting, width), torch.split(bucket.labels, width), strict=True):
+            logits = self.model.head(states).to(torch.promote_types(self.model.dtype, torch.float32))
+            losses.append(F.cross_entropy(logits, labels, reduction="none").double())
+            if predict:
+                best.append(logits.argmax(-1))
+        count = len(bucket.indices)
+        nll = torch.zeros(count, dtype=torch.float64, device=hidden.device)
+        totals = nll.index_add(0, bucket.label_rows, torch.cat(losses)).tolist()
+        counts = torch.bincount(bucket.label_rows, minlength=count).tolist()
+        if not predict:
+            return [RowScore(total, labels) for total, labels in zip(totals, counts, strict=True)]
+        predicted = torch.split(torch.cat(best), counts)
+        wanted = torch.split(bucket.labels, counts)
+        return [
+            RowScore(total, labels, tuple(got.tolist()), bool((got == want).all()))
+            for total, labels, got, want in zip(totals, counts, predicted, wanted, strict=True)
+        ]

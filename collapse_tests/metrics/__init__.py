@@ -1,0 +1,1 @@
+"""Measurements of edited models: numbers, never verdicts."""
