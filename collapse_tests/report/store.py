@@ -1,0 +1,193 @@
+"""The directory of one run: records as JSON lines, written as they come, and the run's environment."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import count
+from pathlib import Path, PurePath
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+from collapse_tests.errors import InfrastructureError, UsageError
+from collapse_tests.records import Record
+
+__all__ = ["ENVIRONMENT_FILE", "RECORDS_FILE", "RunDirectory", "read_records"]
+
+ENVIRONMENT_FILE = "environment.json"
+RECORDS_FILE = "records.jsonl"
+
+
+class RunDirectory:
+    """A run's own directory, open for records; one process writes to it.
+
+    Use it as a context manager or call `close`.
+
+    Args:
+        path: an existing directory without records.
+
+    Raises:
+        InfrastructureError: the records file cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _writing(path):
+            # Unbuffered: a record is with the operating system when `append` returns, so a kill loses none.
+            self._file = (path / RECORDS_FILE).open("xb", buffering=0)
+
+    @classmethod
+    def create(cls, reports_dir: Path, environment: Mapping[str, Any], *, now: datetime) -> Self:
+        """Make `reports_dir/<YYYYMMDD-HHMMSS>`, never one that exists, and write the environment into it.
+
+        Args:
+            reports_dir: parent of all runs; made if missing.
+            environment: the run's fingerprint; text, numbers, booleans, None, paths, mappings and sequences.
+            now: start of the run; gives the directory its name.
+
+        Raises:
+            InfrastructureError: the directory or a file in it cannot be made.
+        """
+        with _writing(reports_dir):
+            reports_dir.mkdir(parents=True, exist_ok=True)
+            path = _make_new(reports_dir, now.strftime("%Y%m%d-%H%M%S"))
+        run = cls(path)
+        run.write_environment(environment)
+        return run
+
+    def write_environment(self, environment: Mapping[str, Any]) -> None:
+        """Write the fingerprint, or a fuller one in its place.
+
+        Raises:
+            InfrastructureError: the file cannot be written.
+        """
+        text = json.dumps(_plain(environment), indent=2, allow_nan=False) + "\n"
+        with _writing(self.path):
+            (self.path / ENVIRONMENT_FILE).write_text(text, encoding="ascii")
+
+    def append(self, record: Record) -> None:
+        """Write `record` as one line and hand it to the operating system.
+
+        Raises:
+            InfrastructureError: the line cannot be written; the file then ends with the record before.
+        """
+        # Escapes above ASCII keep lone surrogates, which UTF-8 cannot hold, writable.
+        line = json.dumps(record.to_dict(), allow_nan=False).encode("ascii") + b"\n"
+        end = self._file.tell()
+        with _writing(self.path):
+            try:
+                self._write(line)
+            except OSError:
+                # A torn line would spoil the next one; a full disk still lets a file shrink.
+                self._file.truncate(end)
+                self._file.seek(end)
+                raise
+
+    def close(self) -> None:
+        """Close the records file; harmless when repeated."""
+        self._file.close()
+
+    def _write(self, line: bytes) -> None:
+        rest = memoryview(line)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_records(path: Path) -> tuple[list[Record], list[str]]:
+    """The records of a run, and what was wrong with the file.
+
+    A last line that was cut off while being written is left out and named among the problems.
+
+    Args:
+        path: a run's directory or its records file.
+
+    Raises:
+        UsageError: the file cannot be read, or a line is no record; names file and line.
+    """
+    file = path / RECORDS_FILE if path.is_dir() else path
+    records: list[Record] = []
+    problems: list[str] = []
+    try:
+        lines = file.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot read records from {file}: {error.strerror}; give a run's directory or its {RECORDS_FILE}"
+        ) from error
+    for number, line in enumerate(lines, start=1):
+        try:
+            data = json.loads(line, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            if number == len(lines) and not line.endswith(b"\n"):
+                problems.append(f"{file}:{number}: the last record was cut off while being written; left out")
+                break
+            raise _bad_line(file, number, f"no JSON ({error})") from error
+        records.append(_parse(data, file, number))
+    return records, problems
+
+
+def _parse(data: object, file: Path, number: int) -> Record:
+    if not isinstance(data, dict):
+        raise _bad_line(file, number, "no JSON object")
+    try:
+        return Record.from_dict(data)
+    except UsageError as error:
+        raise UsageError(f"{file}:{number}: {error}") from error
+    except KeyError as error:
+        raise _bad_line(file, number, f"missing field or no number: {error}") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise _bad_line(file, number, str(error)) from error
+
+
+def _bad_line(file: Path, number: int, why: str) -> UsageError:
+    return UsageError(f"{file}:{number}: not a record: {why}; restore the file or remove the line")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _make_new(parent: Path, name: str) -> Path:
+    """A new directory in `parent`; `mkdir` is the lock between runs that start in the same second."""
+    for attempt in count(1):
+        path = parent / (name if attempt == 1 else f"{name}-{attempt}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError("unreachable: count() does not end")
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InfrastructureError(
+            f"cannot write reports to {path}: {error.strerror or error}; "
+            "free some space there or choose another place with --reports-dir"
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    """`value` as strict JSON data, with inf and NaN spelt as in records."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
