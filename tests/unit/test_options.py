@@ -1,0 +1,343 @@
+"""Options on the command line and in ini files, through pytest's own parser."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from collapse_tests.errors import UsageError
+from collapse_tests.options import add_options, settings_from
+from collapse_tests.settings import Override, Settings
+
+RECORD = {"prompt": "Oslo is in", "subject": "Oslo", "target_new": "Peru", "ground_truth": "Norway"}
+
+
+class _Host:
+    """Registers the options as the plugin does."""
+
+    def pytest_addoption(self, parser: pytest.Parser) -> None:
+        add_options(parser)
+
+
+def parse(pytester: pytest.Pytester, *args: str) -> Settings | None:
+    pytester.plugins = [_Host()]
+    return settings_from(pytester.parseconfig("-p", "no:collapse", *args))
+
+
+def settings(pytester: pytest.Pytester, *args: str) -> Settings:
+    parsed = parse(pytester, "--editor", "rome", *args)
+    assert parsed is not None
+    return parsed
+
+
+def test_without_an_editor_there_are_no_settings(pytester: pytest.Pytester) -> None:
+    assert parse(pytester, "--model", "gpt2-xl", "--seed", "3") is None
+
+
+def test_an_ini_file_of_bad_values_is_ignored_without_an_editor(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\ncollapse_seed = red\ncollapse_tf32 = perhaps\n")
+
+    assert parse(pytester) is None
+
+
+def test_defaults_are_those_of_settings(pytester: pytest.Pytester) -> None:
+    assert settings(pytester) == Settings(editors=("rome",))
+
+
+def test_every_option_reaches_its_field(pytester: pytest.Pytester) -> None:
+    edits = pytester.path / "facts.json"
+    edits.write_text(json.dumps([RECORD]))
+    texts = pytester.path / "texts.txt"
+    texts.write_text("One sentence.\n")
+
+    parsed = settings(
+        pytester,
+        *("--model", "gpt2-xl", "--edits", str(edits), "--edits-limit", "5", "--edits-sample", "9"),
+        *("--ppl-limit", "1.5e3", "--ppl-texts", str(texts), "--device", "cuda:1", "--dtype", "bfloat16", "--tf32"),
+        *("--seed", "7", "--batch-size", "16", "--fail-ineffective", "--reports-dir", "out/here"),
+        *("--set", "rome.v_lr=0.25", "--set", "rome.layers=[5]"),
+    )
+
+    assert parsed == Settings(
+        editors=("rome",),
+        models=("gpt2-xl",),
+        edits=(str(edits),),
+        edits_limit=5,
+        edits_sample=9,
+        ppl_limit=1500.0,
+        ppl_texts=str(texts),
+        device="cuda:1",
+        dtype="bfloat16",
+        tf32=True,
+        seed=7,
+        batch_size=16,
+        fail_ineffective=True,
+        reports_dir=Path("out/here"),
+        overrides=(Override("rome", "v_lr", 0.25), Override("rome", "layers", [5])),
+    )
+    untouched = [field.name for field in dataclasses.fields(parsed) if getattr(parsed, field.name) == field.default]
+    assert untouched == []
+
+
+def test_names_repeat_split_at_commas_and_lose_duplicates(pytester: pytest.Pytester) -> None:
+    parsed = settings(
+        pytester, "--editor", "r-rome, rome", "--model", "gpt2-xl,llama2-7b", "--model=gpt2-xl", "--edits=hard,smoke"
+    )
+
+    assert parsed.editors == ("rome", "r-rome")
+    assert parsed.models == ("gpt2-xl", "llama2-7b")
+    assert parsed.edits == ("hard", "smoke")
+
+
+def test_a_file_name_may_hold_a_comma(pytester: pytest.Pytester) -> None:
+    edits = pytester.path / "a,b.json"
+    edits.write_text(json.dumps([RECORD]))
+
+    assert settings(pytester, "--edits", str(edits)).edits == (str(edits),)
+
+
+def test_a_long_comma_list_is_no_file_name(pytester: pytest.Pytester) -> None:
+    names = ",".join(f"org/model-number-{index}" for index in range(500))
+
+    assert len(settings(pytester, "--model", names).models) == 500
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [(("--tf32",), True), (("--no-tf32",), False), (("--tf32", "--no-tf32"), False), (("--no-tf32", "--tf32"), True)],
+)
+def test_the_last_tf32_switch_wins(pytester: pytest.Pytester, args: tuple[str, ...], expected: bool) -> None:
+    pytester.makeini(f"[pytest]\ncollapse_tf32 = {not expected}\n")
+
+    assert settings(pytester, *args).tf32 is expected
+
+
+INI = """\
+collapse_editor =
+    c-rome, rome
+    r-rome
+collapse_model = gpt2-xl
+collapse_edits = hard
+collapse_ppl_limit = 500
+collapse_device = cpu
+collapse_dtype = float16
+collapse_tf32 = true
+collapse_seed = 11
+collapse_batch_size = 4
+collapse_fail_ineffective = yes
+collapse_reports_dir = out
+"""
+
+
+def test_options_come_from_the_ini_file(pytester: pytest.Pytester) -> None:
+    pytester.makeini(f"[pytest]\n{INI}")
+
+    assert parse(pytester) == Settings(
+        editors=("c-rome", "rome", "r-rome"),
+        models=("gpt2-xl",),
+        edits=("hard",),
+        ppl_limit=500.0,
+        device="cpu",
+        dtype="float16",
+        tf32=True,
+        seed=11,
+        batch_size=4,
+        fail_ineffective=True,
+        reports_dir=pytester.path / "out",
+    )
+
+
+def test_the_command_line_wins_over_the_ini_file(pytester: pytest.Pytester) -> None:
+    pytester.makeini(f"[pytest]\n{INI}")
+
+    parsed = settings(
+        pytester,
+        *("--model=llama2-7b", "--edits=normal", "--ppl-limit=7", "--device=auto", "--dtype=float64", "--no-tf32"),
+        *("--seed=0", "--batch-size=auto", "--reports-dir=mine"),
+    )
+
+    assert parsed == Settings(
+        editors=("rome",),
+        models=("llama2-7b",),
+        edits=("normal",),
+        ppl_limit=7.0,
+        dtype="float64",
+        fail_ineffective=True,
+        reports_dir=Path("mine"),
+    )
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9, 2), reason="older pytest reads these from strings alone")
+def test_native_toml_takes_numbers_and_lists(pytester: pytest.Pytester) -> None:
+    pytester.makepyprojecttoml(
+        """
+        [tool.pytest]
+        collapse_editor = ["rome"]
+        collapse_ppl_limit = 250.5
+        collapse_seed = 3
+        collapse_batch_size = "auto"
+        collapse_tf32 = true
+        """
+    )
+
+    assert parse(pytester) == Settings(editors=("rome",), ppl_limit=250.5, seed=3, tf32=True)
+
+
+def test_paths_in_an_ini_file_are_relative_to_it(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = pytester.path / "data" / "facts.jsonl"
+    facts.parent.mkdir()
+    facts.write_text(json.dumps(RECORD))
+    (pytester.path / "hard").mkdir()  # a known name wins over a directory that happens to be there
+    pytester.makeini("[pytest]\ncollapse_editor = rome\ncollapse_edits = data/facts.jsonl, hard\n")
+    below = pytester.mkdir("below")
+    monkeypatch.chdir(below)
+
+    parsed = parse(pytester, "--rootdir", str(pytester.path), "-c", str(pytester.path / "tox.ini"))
+
+    assert parsed is not None
+    assert parsed.edits == (str(facts), "hard")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "remedy"),
+    [
+        ("--ppl-limit", "much", "such as 1000"),
+        ("--ppl-limit", "inf", "positive finite"),
+        ("--ppl-limit", "nan", "positive finite"),
+        ("--ppl-limit", "0", "positive finite"),
+        ("--ppl-limit", "-5", "positive finite"),
+        ("--seed", "-1", "from 0 to 4294967295"),
+        ("--seed", "4294967296", "from 0 to 4294967295"),
+        ("--seed", "1.5", "from 0 to 4294967295"),
+        ("--batch-size", "0", "give auto, or 1 or more"),
+        ("--batch-size", "all", "give auto, or 1 or more"),
+        ("--device", "gpu", "cuda:1"),
+        ("--device", "cuda:", "cuda:1"),
+        ("--dtype", "int8", "float32, bfloat16, float16, float64"),
+        ("--ppl-texts", " ", "give a path"),
+        ("--reports-dir", "", "give a path"),
+        ("--editor", "rome,", "single commas"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_remedy(
+    pytester: pytest.Pytester, flag: str, value: str, remedy: str
+) -> None:
+    with pytest.raises(pytest.UsageError) as on_command_line:
+        settings(pytester, f"{flag}={value}")
+    name = f"collapse_{flag.removeprefix('--').replace('-', '_')}"
+    pytester.makepyprojecttoml(f'[tool.pytest.ini_options]\n{name} = "{value}"\n')
+    with pytest.raises(pytest.UsageError) as in_ini_file:
+        parse(pytester) if flag == "--editor" else settings(pytester)
+
+    for thing, message in ((flag, str(on_command_line.value)), (name, str(in_ini_file.value))):
+        assert thing in message
+        assert repr(value) in message
+        assert remedy in message
+
+
+@pytest.mark.parametrize("flag", ["--edits-limit", "--edits-sample"])
+@pytest.mark.parametrize("value", ["0", "-3", "few", "1.5"])
+def test_counts_are_positive_whole_numbers(pytester: pytest.Pytester, flag: str, value: str) -> None:
+    with pytest.raises(pytest.UsageError, match=f"{flag}: '{value}' is no positive whole number; give 1 or more"):
+        settings(pytester, f"{flag}={value}")
+
+
+def test_a_bad_boolean_in_the_ini_file_is_a_usage_error(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\ncollapse_tf32 = perhaps\n")
+
+    with pytest.raises(pytest.UsageError, match="perhaps"):
+        settings(pytester)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("rome.v_lr=0.5", Override("rome", "v_lr", 0.5)),
+        ("rome.v_lr=5e-4", Override("rome", "v_lr", 0.0005)),
+        ("c-rome.layers=[3, 4]", Override("c-rome", "layers", [3, 4])),
+        ("pack.age:attr.flag=true", Override("pack.age:attr", "flag", True)),
+        ("rome.name=a=b", Override("rome", "name", "a=b")),
+        ("rome.name='5e-4'", Override("rome", "name", "5e-4")),
+        ("rome.covariance=null", Override("rome", "covariance", None)),
+    ],
+)
+def test_overrides_are_read_as_yaml(pytester: pytest.Pytester, text: str, expected: Override) -> None:
+    assert settings(pytester, "--set", text).overrides == (expected,)
+
+
+@pytest.mark.parametrize("text", ["rome", "rome.v_lr", "v_lr=1", "rome.=1", ".v_lr=1", "rome.v_lr=", "rome.1x=2"])
+def test_an_override_of_another_form_is_refused(pytester: pytest.Pytester, text: str) -> None:
+    with pytest.raises(pytest.UsageError, match=r"--set: .* is not of the form EDITOR.FIELD=VALUE"):
+        settings(pytester, f"--set={text}")
+
+
+def test_an_override_that_is_no_yaml_is_refused(pytester: pytest.Pytester) -> None:
+    with pytest.raises(pytest.UsageError, match=r"--set: 'rome.layers=\[1' has a value that is not YAML"):
+        settings(pytester, "--set=rome.layers=[1")
+
+
+@pytest.mark.parametrize(
+    ("args", "thing"),
+    [
+        (("--editor", "roem"), "roem"),
+        (("--model", "gpt2-xxl"), "gpt2-xxl"),
+        (("--edits", "smok"), "smok"),
+        (("--ppl-texts", "nowhere.json"), "nowhere.json"),
+        (("--reports-dir", "taken"), "taken"),
+    ],
+)
+def test_unusable_names_and_files_are_found_at_once(
+    pytester: pytest.Pytester, args: tuple[str, ...], thing: str
+) -> None:
+    (pytester.path / "taken").write_text("a file")
+
+    with pytest.raises(UsageError, match=rf"{args[0]} '{thing}'"):
+        settings(pytester, *args)
+
+
+def test_the_help_has_one_group_with_every_option(pytester: pytest.Pytester) -> None:
+    pytester.plugins = [_Host()]
+    parser = pytester.parseconfig("-p", "no:collapse")._parser
+    text = parser.optparser.format_help()
+
+    group = text[text.index("\ncollapse:\n") :]
+    flags = ["--editor", "--model", "--edits", "--edits-limit", "--edits-sample", "--ppl-limit", "--ppl-texts"]
+    flags += ["--device", "--dtype", "--seed", "--batch-size", "--reports-dir", "--set", "--tf32", "--no-tf32"]
+    for flag in [*flags, "--fail-ineffective"]:
+        assert f"  {flag}" in group
+    assert text.count("\ncollapse:\n") == 1
+
+
+def test_a_name_taken_by_another_plugin_gives_way(pytester: pytest.Pytester) -> None:
+    class Other:
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_addoption(self, parser: pytest.Parser) -> None:
+            parser.addoption("--seed", default="theirs")
+
+    pytester.plugins = [Other(), _Host()]
+    config = pytester.parseconfig("-p", "no:collapse", "--editor=rome", "--seed=red", "--collapse-seed=5")
+
+    parsed = settings_from(config)
+    assert config.getoption("seed") == "red"
+    assert parsed is not None
+    assert parsed.seed == 5
+
+
+def test_nothing_heavy_is_imported() -> None:
+    heavy = ["torch", "transformers", "pydantic", "numpy", "rich", "yaml", "xdist"]
+    code = (
+        "import sys, collapse_tests.options, collapse_tests.cases, collapse_tests.scheduling\n"
+        "from collapse_tests.settings import Settings\n"
+        "from collapse_tests.datasets.texts import load_texts\n"
+        "collapse_tests.cases.expand_cases(Settings(editors=('rome',)))\n"
+        "load_texts('default')\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
