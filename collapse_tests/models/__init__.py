@@ -1,0 +1,1 @@
+"""Names to specifications to editable models; one adapter per architecture family."""

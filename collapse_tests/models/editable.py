@@ -1,0 +1,369 @@
+"""A model that can be edited, run from any block on, and proven restored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from collapse_tests.errors import EditorError, UsageError
+from collapse_tests.models.attention import KeyValues, causal_mask
+from collapse_tests.models.digest import digest_of, fingerprints
+from collapse_tests.models.families import family_of
+from collapse_tests.weight_update import DenseDelta, LowRankDelta, WeightUpdate
+
+__all__ = ["Captured", "EditableModel"]
+
+
+class Captured:
+    """Input and output of one module in the latest forward pass, each (rows, length, features)."""
+
+    input: torch.Tensor
+    output: torch.Tensor
+
+    def hook(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        """Forward hook that keeps both."""
+        self.input, self.output = inputs[0], output
+
+
+class EditableModel:
+    """A causal language model, its tokenizer and its family adapter.
+
+    Parameters do not require gradients and the model is in evaluation mode.
+
+    Args:
+        model: a Hugging Face causal language model of a supported family.
+        tokenizer: its tokenizer.
+        name: the name the user gave, which selects hyper-parameters.
+
+    Attributes:
+        digest: name of the unedited weights, 32 hexadecimal digits.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Any, name: str) -> None:
+        self.model = cast(Any, model)
+        self.model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        self.family = family_of(model)
+        self.config = self.model.config
+        self._linears: dict[str, nn.Module] = {
+            f"{path}.weight": module for path, module in model.named_modules() if _is_linear(module)
+        }
+        self._prints = fingerprints(model)
+        self.digest = digest_of(self._prints, f"{self.config.model_type} {self.dtype}")
+
+    # What it is -------------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        parameter: torch.Tensor = next(self.model.parameters())
+        return parameter.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The parameters' type."""
+        parameter: torch.Tensor = next(self.model.parameters())
+        return parameter.dtype
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of transformer blocks."""
+        return len(self.family.blocks)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of logits."""
+        return int(self.config.vocab_size)
+
+    @property
+    def max_length(self) -> int:
+        """Longest row, in tokens, that plain causal attention handles as the model was trained."""
+        limits = (
+            getattr(self.config, "max_position_embeddings", None),
+            getattr(self.config, "sliding_window", None),
+        )
+        return min(int(limit) for limit in limits if limit)
+
+    def parameter(self, name: str) -> torch.Tensor:
+        """A parameter or buffer by its full name.
+
+        Raises:
+            EditorError: the model has none of that name.
+        """
+        path, _, leaf = name.rpartition(".")
+        try:
+            tensor = getattr(self.model.get_submodule(path), leaf)
+        except AttributeError:
+            raise EditorError(f"model {self.name!r} has no parameter {name!r}") from None
+        assert isinstance(tensor, torch.Tensor)
+        return tensor
+
+    def linear(self, name: str) -> nn.Module:
+        """The linear layer (Linear or Conv1D) whose weight is called `name`.
+
+        Raises:
+            EditorError: `name` is not the weight of a linear layer, so it can have no low-rank update.
+        """
+        try:
+            return self._linears[name]
+        except KeyError:
+            raise EditorError(f"{name!r} is not the weight of a linear layer of model {self.name!r}") from None
+
+    def mlp_output_weight(self, block: int) -> str:
+        """Name of the weight of the MLP output projection of `block`."""
+        return f"{self.family.mlp_output(block)}.weight"
+
+    def block_of(self, name: str) -> int:
+        """The block that holds parameter `name`; 0 for the embeddings, `n_blocks` for what follows the blocks.
+
+        A run from that block's input sees every effect of a change of the parameter.
+        """
+        prefix = f"{self.family.blocks_path}."
+        if name.startswith(prefix):
+            return int(name[len(prefix) :].partition(".")[0])
+        module = self.model.get_submodule(name.rpartition(".")[0])
+        head = self.model.get_output_embeddings()
+        tied = head.weight is self.model.get_input_embeddings().weight
+        after = module is head and not tied
+        return self.n_blocks if after or "norm" in name or "ln_f" in name else 0
+
+    # Text -------------------------------------------------------------------------------------------------
+
+    def encode(self, text: str, *, special_tokens: bool = True) -> list[int]:
+        """Token ids of `text`, with the start token the tokenizer adds by itself unless told otherwise.
+
+        Raises:
+            UsageError: more tokens than the model can attend to.
+        """
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=special_tokens)
+        if len(ids) > self.max_length:
+            raise UsageError(
+                f"a text of {len(ids)} tokens is longer than the {self.max_length} that model {self.name!r} "
+                f"takes; shorten it: {text[:60]!r}…"
+            )
+        return ids
+
+    def answer_ids(self, prompt: str, answer: str) -> list[int]:
+        """Token ids of `answer` as the continuation of `prompt` after one space.
+
+        Taken from the encoding of the whole text where that extends the prompt's, since some SentencePiece
+        tokenizers encode a lone " answer" with an extra token.
+        """
+        start = self.encode(prompt)
+        whole = self.encode(f"{prompt} {answer}")
+        if whole[: len(start)] == start and len(whole) > len(start):
+            return whole[len(start) :]
+        return self.encode(f" {answer}", special_tokens=False)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids, special tokens left out."""
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return text
+
+    # Running ----------------------------------------------------------------------------------------------
+
+    def embed(self, input_ids: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
+        """Input of block 0, (rows, length, hidden), for ids (rows, length) padded on the right."""
+        return self.family.embed(input_ids, _positions(input_ids) if positions is None else positions)
+
+    def run_blocks(
+        self,
+        hidden: torch.Tensor,
+        start: int,
+        stop: int | None = None,
+        *,
+        positions: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+        keys: KeyValues | None = None,
+    ) -> torch.Tensor:
+        """Run blocks `start` to `stop` (exclusive; default all) on the input of block `start`.
+
+        Args:
+            hidden: (rows, length, hidden size), padded on the right.
+            start: first block to run.
+            stop: block to stop before.
+            positions: (rows, length) absolute positions; by default 0, 1, 2, … in every row.
+            mask: additive attention mask; by default causal, which suits right padding.
+            keys: a store the attention layers put keys and values into or take a prefix from.
+
+        Returns:
+            The input of block `stop`, (rows, length, hidden size).
+        """
+        stop = self.n_blocks if stop is None else stop
+        if start >= stop:
+            return hidden
+        if positions is None:
+            positions = _positions(hidden[..., 0])
+        if mask is None and self.config._attn_implementation != "sdpa":
+            mask = causal_mask(hidden.shape[1], hidden.dtype, hidden.device)
+        run = self.family.runner(hidden, positions, mask, keys)
+        for block in self.family.blocks[start:stop]:
+            hidden = run(block, hidden)
+        return hidden
+
+    def hidden_at(self, input_ids: torch.Tensor, block: int) -> torch.Tensor:
+        """Input of `block`, (rows, length, hidden size), for ids (rows, length) padded on the right."""
+        return self.run_blocks(self.embed(input_ids), 0, block)
+
+    def head(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits (..., vocabulary) of hidden states after the last block (..., hidden size)."""
+        return self.family.head(hidden)
+
+    @contextmanager
+    def captured(self, module: str) -> Iterator[Captured]:
+        """Record the input and output of the module at path `module` during one forward pass."""
+        capture = Captured()
+        with _hooked(self.model.get_submodule(module), capture.hook):
+            yield capture
+
+    # Editing ----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def applied(self, update: WeightUpdate) -> Iterator[None]:
+        """Write `update` into the weights for the time of a `with` block, then restore them bit-exactly.
+
+        Raises:
+            EditorError: the update does not fit the model's parameters; nothing has been changed then.
+        """
+        targets = {name: self.parameter(name) for name in update.deltas}
+        changes = {name: self._storage_delta(name, targets[name], update) for name in targets}
+        originals = {name: tensor.detach().clone() for name, tensor in targets.items()}
+        try:
+            with torch.no_grad():
+                for name, tensor in targets.items():
+                    tensor.copy_(tensor.to(changes[name].dtype) + changes[name])
+            yield
+        finally:
+            with torch.no_grad():
+                for name, tensor in targets.items():
+                    tensor.copy_(originals[name])
+
+    def _storage_delta(self, name: str, tensor: torch.Tensor, update: WeightUpdate) -> torch.Tensor:
+        delta = update.deltas[name]
+        if isinstance(delta, LowRankDelta):
+            change = delta.matrix()
+            if is_transposed(self.linear(name)):
+                change = change.T
+        else:
+            change = delta.delta
+        if change.shape != tensor.shape:
+            raise EditorError(f"the update of {name} has shape {tuple(change.shape)}, not {tuple(tensor.shape)}")
+        return change.to(tensor.device)
+
+    @contextmanager
+    def side_by_side(self, updates: Sequence[WeightUpdate], case_of_row: torch.Tensor) -> Iterator[None]:
+        """Let each row of a forward pass see its own low-rank update, no weight being written.
+
+        Each edited linear layer adds left_c (right_c x) to its output for the rows x of case c.
+
+        Args:
+            updates: one low-rank update per case.
+            case_of_row: (rows,) index into `updates` of each row of every forward pass in the `with` block;
+                an index of `len(updates)` means the unedited model.
+
+        Raises:
+            EditorError: an update does not fit the model's layers.
+        """
+        names = sorted({name for update in updates for name in update.deltas})
+        with ExitStack() as hooks:
+            for name in names:
+                left, right = self._stacked(name, updates)
+                hook = _add_low_rank(left[case_of_row], right[case_of_row])
+                hooks.enter_context(_hooked(self.linear(name), hook))
+            yield
+
+    def _stacked(self, name: str, updates: Sequence[WeightUpdate]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Factors of all cases for one layer, zero-padded to one rank, with a zero case at the end."""
+        out_features, in_features = self.weight_shape(name)
+        deltas = [update.deltas.get(name) for update in updates]
+        rank = max(delta.rank for delta in deltas if isinstance(delta, LowRankDelta))
+        dtype = torch.promote_types(self.dtype, torch.float32)
+        left = torch.zeros(len(updates) + 1, out_features, rank, dtype=dtype, device=self.device)
+        right = torch.zeros(len(updates) + 1, rank, in_features, dtype=dtype, device=self.device)
+        for index, delta in enumerate(deltas):
+            if isinstance(delta, DenseDelta):
+                raise EditorError(f"a dense change of {name} cannot be evaluated side by side")
+            if delta is None:
+                continue
+            if (delta.left.shape[0], delta.right.shape[1]) != (out_features, in_features):
+                raise EditorError(
+                    f"the update of {name} has shape {(delta.left.shape[0], delta.right.shape[1])}, "
+                    f"not {(out_features, in_features)}"
+                )
+            left[index, :, : delta.rank] = delta.left
+            right[index, : delta.rank] = delta.right
+        return left, right
+
+    def shareable(self, update: WeightUpdate) -> bool:
+        """Whether `side_by_side` can evaluate the update: low-rank, and inside the blocks."""
+        prefix = f"{self.family.blocks_path}."
+        return update.is_low_rank and all(name.startswith(prefix) for name in update.deltas)
+
+    def weight_shape(self, name: str) -> tuple[int, int]:
+        """(out_features, in_features) of a linear layer's weight, whatever its storage."""
+        layer = self.linear(name)
+        first, second = self.parameter(name).shape
+        return (second, first) if is_transposed(layer) else (first, second)
+
+    # Restoration ------------------------------------------------------------------------------------------
+
+    def changed_tensors(self) -> list[str]:
+        """Names of parameters and buffers that differ from the unedited model's in any bit, or came or went."""
+        now = fingerprints(self.model)
+        return sorted(name for name in now.keys() | self._prints.keys() if now.get(name) != self._prints.get(name))
+
+    def snapshot(self) -> dict[str, torch.Tensor]:
+        """Copies of every parameter and buffer, by name."""
+        return {name: tensor.detach().clone() for name, tensor in self.tensors().items()}
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Every parameter and buffer, by name."""
+        return dict(self.model.named_parameters()) | dict(self.model.named_buffers())
+
+    @torch.no_grad()
+    def restore(self, originals: Mapping[str, torch.Tensor]) -> None:
+        """Copy tensors back in place, by name."""
+        for name, tensor in self.tensors().items():
+            if name in originals and tensor.shape == originals[name].shape:
+                tensor.copy_(originals[name])
+
+
+def is_transposed(layer: nn.Module) -> bool:
+    """Whether a linear layer stores its weight as (in_features, out_features): GPT-2's Conv1D does."""
+    return not isinstance(layer, nn.Linear)
+
+
+def _is_linear(module: nn.Module) -> bool:
+    # By name, so that importing this module does not import transformers.
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+def _positions(rows: torch.Tensor) -> torch.Tensor:
+    return torch.arange(rows.shape[1], device=rows.device).expand(rows.shape[0], -1)
+
+
+def _add_low_rank(
+    left: torch.Tensor, right: torch.Tensor
+) -> Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor]:
+    """Forward hook that adds left (right x), for factors (rows, out, rank) and (rows, rank, in)."""
+
+    def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        states = inputs[0].to(right.dtype)  # (rows, length, in)
+        added = (states @ right.transpose(1, 2)) @ left.transpose(1, 2)
+        return (output.to(added.dtype) + added).to(output.dtype)
+
+    return hook
+
+
+@contextmanager
+def _hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()

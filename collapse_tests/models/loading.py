@@ -1,0 +1,91 @@
+"""From a model specification to an editable model on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from collapse_tests.errors import InfrastructureError, UsageError
+from collapse_tests.models.editable import EditableModel
+from collapse_tests.models.specs import FAMILIES, ModelSpec, resolve_spec
+from collapse_tests.settings import Settings
+
+__all__ = ["load_model", "resolve_device"]
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device behind a `--device` value.
+
+    Raises:
+        UsageError: a CUDA device that this machine does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"--device {name}: this machine has {torch.cuda.device_count()} usable CUDA devices; use cpu or auto"
+        )
+    return device
+
+
+def load_model(name: str, settings: Settings, say: Callable[[str], None]) -> EditableModel:
+    """Load the model behind a `--model` value.
+
+    Weights are read from safetensors only and no code of the model's repository is run.
+
+    Args:
+        name: a known name, a directory, or a hub id.
+        settings: device, dtype and TF32.
+        say: takes one line of progress at a time.
+
+    Raises:
+        UsageError: the name or the device does not exist, or the family is not supported.
+        InfrastructureError: it could not be fetched or loaded.
+    """
+    spec = resolve_spec(name)
+    device = resolve_device(settings.device)
+    torch.set_float32_matmul_precision("high" if settings.tf32 else "highest")
+    source = _source(spec, say)
+    say(f"loading {name} on {device} in {settings.dtype}")
+    model, tokenizer = _from_pretrained(spec, source, getattr(torch, settings.dtype))
+    return EditableModel(model.to(device), tokenizer, name)
+
+
+def _source(spec: ModelSpec, say: Callable[[str], None]) -> str:
+    if spec.source is not None:
+        return spec.source
+    from collapse_tests.models.embedded import ensure_default_model
+
+    return str(ensure_default_model(say))
+
+
+def _from_pretrained(spec: ModelSpec, source: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": spec.source is None or spec.local}
+    try:
+        config = AutoConfig.from_pretrained(source, **safe)
+        if config.model_type not in FAMILIES:
+            raise UsageError(
+                f"--model {spec.name!r} has model_type {config.model_type!r}; "
+                f"supported are {', '.join(sorted(FAMILIES))}"
+            )
+        tokenizer = AutoTokenizer.from_pretrained(source, **safe)
+        # Without `dtype` the checkpoint's own type would be taken, half precision for many.
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **safe)
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        raise InfrastructureError(
+            f"model {spec.name!r} could not be loaded from {source}: {_first_line(error)}. "
+            "Check the name and the network, or give the path of a local copy to --model"
+        ) from error
+    return model, tokenizer
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip(". ") if text else type(error).__name__

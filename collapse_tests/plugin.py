@@ -1,0 +1,130 @@
+"""The pytest hooks: a table of contents, with the work elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collapse_tests.errors import CollapseError
+from collapse_tests.options import add_options, settings_from
+from collapse_tests.session import CASE_FIXTURE, GateSession, RecordCollector
+from collapse_tests.settings import Settings
+
+_SESSION = pytest.StashKey[GateSession]()
+_COLLECTOR = pytest.StashKey[RecordCollector]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the group `collapse`."""
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Turn the gate on if an editor is given; wrong input ends the run here."""
+    try:
+        settings = settings_from(config)
+    except CollapseError as error:
+        raise pytest.UsageError(str(error)) from None
+    if settings is not None:
+        _start(config, settings)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Fetch what all workers need before they start."""
+    if collector := session.config.stash.get(_COLLECTOR, None):
+        collector.prepare()
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say what is gated."""
+    gate = config.stash.get(_SESSION, None)
+    if gate is None:
+        return None
+    settings = gate.settings
+    editors, models, edits = map(", ".join, (settings.editors, settings.models, settings.edits))
+    return f"collapse: {editors} on {models}, edits {edits}, ME-PPL limit {settings.ppl_limit:g}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make one test of every (model, editor, edit request)."""
+    if CASE_FIXTURE in metafunc.fixturenames:
+        gate = metafunc.config.stash.get(_SESSION, None)
+        cases = () if gate is None else gate.cases
+        metafunc.parametrize(CASE_FIXTURE, [pytest.param(case, id=case.id) for case in cases])
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Cut batches from the cases that were selected."""
+    if gate := session.config.stash.get(_SESSION, None):
+        gate.select(session.items)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Run a case's batch before pytest starts to write about the test."""
+    if gate := item.config.stash.get(_SESSION, None):
+        gate.run_ahead(item)
+    return (yield)
+
+
+@pytest.fixture
+def collapse_gate(request: pytest.FixtureRequest) -> Any:
+    """Check one case: `collapse_gate(collapse_case)`."""
+    gate = request.config.stash[_SESSION]
+    return lambda case: gate.check(request.node, case)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put the record on the report and the message in place of a traceback."""
+    report = yield
+    if gate := item.config.stash.get(_SESSION, None):
+        gate.complete(item, report, call.excinfo.value if call.excinfo else None)
+    return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand whole batches to xdist's workers."""
+    from collapse_tests.scheduling import make_scheduler
+
+    return make_scheduler(config, log) if config.stash.get(_SESSION, None) else None
+
+
+class RecordHooks:
+    """The hooks of the controlling process, which alone writes records and the report.
+
+    Args:
+        collector: takes the records.
+    """
+
+    def __init__(self, collector: RecordCollector) -> None:
+        self.collector = collector
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Write the record that came with a report, from here or from a worker."""
+        self.collector.add(report)
+
+    def pytest_terminal_summary(self) -> None:
+        """Print the collapse report."""
+        self.collector.report()
+
+    def pytest_unconfigure(self) -> None:
+        """Close the records."""
+        self.collector.close()
+
+
+def _start(config: pytest.Config, settings: Settings) -> None:
+    """Set the run up; without paths on the command line, the packaged suite is what runs."""
+    if config.args_source != pytest.Config.ArgsSource.ARGS:
+        config.args[:] = [str(Path(__file__).with_name("suite"))]
+    config.stash[_SESSION] = GateSession(config, settings)
+    if not hasattr(config, "workerinput"):
+        collector = RecordCollector(config, settings)
+        config.stash[_COLLECTOR] = collector
+        config.pluginmanager.register(RecordHooks(collector), "collapse-records")

@@ -1,0 +1,1 @@
+"""The tests that `--editor` runs; also `pytest --pyargs collapse_tests.suite`."""
