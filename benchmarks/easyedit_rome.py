@@ -13,7 +13,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -121,16 +121,20 @@ def tiny_subjects() -> list[Subject]:
 
 
 def real_subject(arguments: argparse.Namespace) -> Subject:
-    """The model of the command line with shipped hyper-parameters and generated templates."""
+    """The model of the command line with shipped hyper-parameters, generated templates and all requests."""
+    named = load_requests(arguments.edits)
     settings = Settings(editors=("rome",), device=arguments.device)
     model = load_model(arguments.model, settings, console.print)
     hyperparameters = load_hyperparameters(RomeHyperparameters, "rome", "rome", arguments.model)
     templates = generate_templates(model, hyperparameters.context_lengths, settings.seed)
-    named = load_requests(arguments.edits)
-    count = min(arguments.requests, len(named))
-    # Evenly spaced, as the smoke set is hard requests first and normal ones after.
-    chosen = tuple(named[index * len(named) // count].request for index in range(count))
-    return Subject(model, hyperparameters, templates, chosen)
+    return Subject(model, hyperparameters, templates, tuple(edit.request for edit in named))
+
+
+def with_fewer(subject: Subject, count: int) -> Subject:
+    """`subject` with at most `count` requests, spread evenly: a set may hold hard requests first."""
+    total = len(subject.requests)
+    chosen = [subject.requests[index * total // count] for index in range(count)] if count < total else []
+    return replace(subject, requests=tuple(chosen) or subject.requests)
 
 
 def parity_table(rows: Sequence[Parity]) -> Table:
@@ -174,13 +178,14 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     real = None if arguments.tiny else real_subject(arguments)
     rows = [compare(peer, subject, keys) for subject in tiny_subjects() for keys in KEYS]
-    if real is not None:
-        rows += [compare(peer, real, keys) for keys in REAL_KEYS]
+    if real is not None and arguments.requests:
+        rows += [compare(peer, with_fewer(real, arguments.requests), keys) for keys in REAL_KEYS]
     console.print(parity_table(rows))
     if real is not None and arguments.rounds:
         texts = load_texts(DEFAULT_PPL_TEXTS)
-        theirs, ours = measure_speed(peer, real, texts, arguments.rounds, console)
-        console.print(speed_table(real, theirs, ours, len(texts)))
+        batch = with_fewer(real, arguments.batch_size)
+        theirs, ours = measure_speed(peer, batch, texts, arguments.rounds, console)
+        console.print(speed_table(batch, theirs, ours, len(texts)))
     return 0 if all(row.agrees for row in rows) else 1
 
 
@@ -191,18 +196,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tiny", action="store_true", help="compare on tiny random models only; load no other")
     parser.add_argument("--edits", default=DEFAULT_EDITS, help="request set or file (default: %(default)s)")
     parser.add_argument(
-        "--requests", type=_positive, default=4, metavar="N", help="how many, evenly spaced (default: %(default)s)"
+        "--requests", type=_count, default=4, metavar="N", help="agreement: on how many requests (default: %(default)s)"
     )
     parser.add_argument(
-        "--rounds", type=int, default=3, metavar="N", help="speed: timed rounds; 0 for none (default: %(default)s)"
+        "--rounds", type=_count, default=4, metavar="N", help="speed: timed rounds, 0 for none (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--batch-size", type=_count, default=8, metavar="N", help="speed: our edits at a time (default: %(default)s)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n (default: %(default)s)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write EasyEdit's numbers on tiny models and stop")
     return parser
 
 
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
+def _count(text: str) -> int:
+    if (number := int(text)) < 0:
         raise ValueError(text)
     return number
 

@@ -13,19 +13,32 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.easyedit_peer import EasyEditRome, Subject, padded_me_ppl
+from collapse_tests.engine.scoring import RowCache, Scorer
+from collapse_tests.metrics.perplexity import perplexity, perplexity_rows
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.weight_update import WeightUpdate
 
-__all__ = ["Timing", "measure_speed", "our_me_ppl", "speed_table"]
+__all__ = ["OurMePpl", "Timing", "measure_speed", "speed_table"]
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds per edit of one side, one value per round, and its ME-PPL after the first request's edit."""
+    """Seconds per edit of one side, and the ME-PPL after the round's request, one number per round."""
 
     edit: list[float] = field(default_factory=list)
     me_ppl: list[float] = field(default_factory=list)
-    first: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+    def add(self, edit: float, me_ppl: float, value: float) -> None:
+        """Note a round."""
+        self.edit.append(edit)
+        self.me_ppl.append(me_ppl)
+        self.values.append(value)
+
+    def clear(self) -> None:
+        """Forget the rounds so far."""
+        for column in (self.edit, self.me_ppl, self.values):
+            column.clear()
 
     @property
     def both(self) -> float:
@@ -33,16 +46,21 @@ class Timing:
         return median(edit + me_ppl for edit, me_ppl in zip(self.edit, self.me_ppl, strict=True))
 
 
-def our_me_ppl(model: EditableModel, updates: Sequence[WeightUpdate], texts: Sequence[str]) -> list[float]:
-    """ME-PPL after each update.
+class OurMePpl:
+    """ME-PPL after each update as the engine measures it; below the edited block the sentences run only once.
 
-    One plain pass per edit, the same as the peer's, for as long as there is no engine to ask.
+    Args:
+        model: unedited.
+        texts: sentences.
     """
-    values = []
-    for update in updates:
-        with model.applied(update):
-            values.append(padded_me_ppl(model, texts))
-    return values
+
+    def __init__(self, model: EditableModel, texts: Sequence[str]) -> None:
+        self._scorer = Scorer(model)
+        self._texts = RowCache(perplexity_rows(model, texts))
+
+    def values(self, updates: Sequence[WeightUpdate]) -> list[float]:
+        """ME-PPL under each update."""
+        return [perplexity(scores).me_ppl for scores in self._scorer.shared(self._texts, updates)]
 
 
 def measure_speed(
@@ -50,49 +68,51 @@ def measure_speed(
 ) -> tuple[Timing, Timing]:
     """Time ROME on both sides, theirs first, after one round that does not count.
 
-    In each round EasyEdit makes and measures one edit, and ours all requests of `subject` as a batch.
+    In each round EasyEdit makes and measures one edit, and ours all requests of `subject` as a batch. The requests
+    that EasyEdit gets are spread evenly.
     """
     theirs, ours = Timing(), Timing()
+    me_ppl = OurMePpl(subject.model, texts)
     turns = track(range(-1, rounds), "speed", console=console, transient=True, disable=not console.is_terminal)
     for turn in turns:
-        warm_up = turn < 0
-        _their_round(peer, subject, texts, max(turn, 0), Timing(first=theirs.first) if warm_up else theirs)
-        _our_round(subject, texts, Timing(first=ours.first) if warm_up else ours)
+        index = max(turn, 0) * len(subject.requests) // rounds
+        _their_round(peer, subject, texts, index, theirs)
+        _our_round(subject, me_ppl, index, ours)
+        if turn < 0:
+            for warm_up in (theirs, ours):
+                warm_up.clear()
     return theirs, ours
 
 
-def _their_round(peer: EasyEditRome, subject: Subject, texts: Sequence[str], turn: int, timing: Timing) -> None:
-    request = subject.requests[turn % len(subject.requests)]
+def _their_round(peer: EasyEditRome, subject: Subject, texts: Sequence[str], index: int, timing: Timing) -> None:
     start = _now(subject.model)
-    update = peer.update(subject, request, "mixed")
+    update = peer.update(subject, subject.requests[index], "mixed")
     edited = _now(subject.model)
     with subject.model.applied(update):
         value = padded_me_ppl(subject.model, texts)
-    timing.edit.append(edited - start)
-    timing.me_ppl.append(_now(subject.model) - edited)
-    timing.first.append(value)
+    timing.add(edited - start, _now(subject.model) - edited, value)
 
 
-def _our_round(subject: Subject, texts: Sequence[str], timing: Timing) -> None:
+def _our_round(subject: Subject, me_ppl: OurMePpl, index: int, timing: Timing) -> None:
     editor = subject.editor("mixed")
+    count = len(subject.requests)
     start = _now(subject.model)
     updates = editor.compute_updates(subject.model, subject.requests)
     edited = _now(subject.model)
-    values = our_me_ppl(subject.model, updates, texts)
-    timing.edit.append((edited - start) / len(subject.requests))
-    timing.me_ppl.append((_now(subject.model) - edited) / len(subject.requests))
-    timing.first.append(values[0])
+    values = me_ppl.values(updates)
+    timing.add((edited - start) / count, (_now(subject.model) - edited) / count, values[index])
 
 
 def speed_table(subject: Subject, theirs: Timing, ours: Timing, n_texts: int) -> Table:
     """Medians per edit and their ratio."""
     model = subject.model
+    error = max(abs(a - b) / a for a, b in zip(theirs.values, ours.values, strict=True))
     table = Table(
         title=f"Seconds per edit, ROME on {model.name}",
         caption=(
             f"median of {len(theirs.edit)} rounds on {model.device}, {torch.get_num_threads()} threads; "
-            f"ours in batches of {len(subject.requests)}; "
-            f"ME-PPL of the first edit: {theirs.first[0]:.4g} and {ours.first[0]:.4g}"
+            f"ours in batches of {len(subject.requests)}; ME-PPL {min(theirs.values):.4g} to "
+            f"{max(theirs.values):.4g}, the same in both to {error:.0e}"
         ),
     )
     for column in ("", "edit", f"ME-PPL of {n_texts} sentences", "both"):

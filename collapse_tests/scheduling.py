@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pytest
     from xdist.remote import Producer
     from xdist.scheduler.loadscope import LoadScopeScheduling
+    from xdist.workermanage import WorkerController
 
 __all__ = ["GATE_TEST", "MAX_DISPATCH", "chunk_cases", "dispatch_size", "make_scheduler", "scopes_of"]
 
@@ -98,6 +99,25 @@ def _scheduler_class() -> type[LoadScopeScheduling]:
                 collected = next(iter(self.registered_collections.values()))
                 self._scopes = scopes_of(collected, self.numnodes)
             super().schedule()
+
+        def remove_node(self, node: WorkerController) -> str | None:
+            """Return the test that `node` crashed on and hand out the rest; xdist's own would run it again."""
+            workload: dict[str, dict[str, bool]] = self.assigned_work.pop(node)
+            unfinished = [(unit, nodeid) for unit in workload.values() for nodeid, done in unit.items() if not done]
+            if not unfinished:
+                return None
+            unit, crashed = unfinished[0]
+            unit[crashed] = True
+            self.workqueue.update({scope: unit for scope, unit in workload.items() if not all(unit.values())})
+            for other in self.nodes:
+                self._reschedule(other)
+            return crashed
+
+        def _reschedule(self, node: WorkerController) -> None:
+            """Keep two tests with every worker: it starts one only when it knows the next, or that there is none."""
+            super()._reschedule(node)
+            while not node.shutting_down and self._pending_of(self.assigned_work[node]) < 2:
+                super()._reschedule(node)
 
         def _split_scope(self, nodeid: str) -> str:
             return self._scopes[nodeid]

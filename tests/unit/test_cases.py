@@ -18,7 +18,9 @@ REQUEST = EditRequest("Oslo is in", "Oslo", "Peru")
 
 def write_facts(path: Path, *targets: str) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([{"prompt": "Oslo is in", "subject": "Oslo", "target_new": target} for target in targets]))
+    path.write_text(
+        json.dumps([{"prompt": "Oslo is in", "subject": "Oslo", "target_new": target} for target in targets])
+    )
     return str(path)
 
 

@@ -224,9 +224,7 @@ def test_paths_in_an_ini_file_are_relative_to_it(pytester: pytest.Pytester, monk
         ("--editor", "rome,", "single commas"),
     ],
 )
-def test_a_bad_value_is_named_with_its_remedy(
-    pytester: pytest.Pytester, flag: str, value: str, remedy: str
-) -> None:
+def test_a_bad_value_is_named_with_its_remedy(pytester: pytest.Pytester, flag: str, value: str, remedy: str) -> None:
     with pytest.raises(pytest.UsageError) as on_command_line:
         settings(pytester, f"{flag}={value}")
     name = f"collapse_{flag.removeprefix('--').replace('-', '_')}"

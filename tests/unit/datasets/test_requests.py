@@ -73,7 +73,7 @@ def test_only_prompt_subject_and_target_are_required(tmp_path: Path) -> None:
     bare = {key: FLAT[key] for key in ("prompt", "subject", "target_new")}
 
     assert load_one(tmp_path, bare) == EditRequest(**bare)
-    empty = {"ground_truth": None, "rephrase_prompt": "", "locality_prompt": None, "locality": {}}
+    empty: dict[str, Any] = {"ground_truth": None, "rephrase_prompt": "", "locality_prompt": None, "locality": {}}
     assert load_one(tmp_path, {**bare, **empty}) == EditRequest(**bare)
 
 
@@ -95,7 +95,10 @@ def test_rephrase_is_another_name_of_rephrase_prompt(tmp_path: Path) -> None:
         {"river": {"prompt": FLAT["locality_prompt"], "ground_truth": "Nile"}},
         {"river": {"prompt": [FLAT["locality_prompt"], "More"], "ground_truth": ["Nile", "Po"]}},
         {"river": [{"prompt": FLAT["locality_prompt"], "ground_truth": [["Nile"]]}], "other": {"prompt": "x"}},
-        {"none": {"prompt": [], "ground_truth": []}, "river": {"prompt": FLAT["locality_prompt"], "ground_truth": "Nile"}},
+        {
+            "none": {"prompt": [], "ground_truth": []},
+            "river": {"prompt": FLAT["locality_prompt"], "ground_truth": "Nile"},
+        },
     ],
 )
 def test_nested_locality_yields_its_first_prompt(tmp_path: Path, locality: object) -> None:

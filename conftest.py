@@ -1,0 +1,5 @@
+"""Fixtures for this repository's own tests; the gate itself needs none of them."""
+
+from __future__ import annotations
+
+pytest_plugins = ["pytester", "fixtures.tiny_models"]
