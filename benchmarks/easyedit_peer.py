@@ -149,7 +149,10 @@ def padded_me_ppl(model: EditableModel, texts: Sequence[str], batch_size: int = 
                 list(texts[start : start + batch_size]), add_special_tokens=False, padding=True, return_tensors="pt"
             ).to(model.device)
             logits = model.model(input_ids=rows["input_ids"], attention_mask=rows["attention_mask"]).logits
-            nll = F.cross_entropy(logits[:, :-1].mT.float(), rows["input_ids"][:, 1:], reduction="none")
+            labels = rows["input_ids"][:, 1:]
+            # Flat, as torch sums over a vocabulary that is not the last axis with an error of 1e-4.
+            losses = F.cross_entropy(logits[:, :-1].float().flatten(0, 1), labels.flatten(), reduction="none")
+            nll = losses.view(labels.shape)
             real = rows["attention_mask"][:, 1:]
             total += float(((nll * real).sum(1).double() / real.sum(1)).exp().sum())
     return total / len(texts)

@@ -177,10 +177,12 @@ def _run(arguments: argparse.Namespace) -> int:
         record(peer, arguments.record)
         return 0
     real = None if arguments.tiny else real_subject(arguments)
-    rows = [compare(peer, subject, keys) for subject in tiny_subjects() for keys in KEYS]
-    if real is not None and arguments.requests:
-        rows += [compare(peer, with_fewer(real, arguments.requests), keys) for keys in REAL_KEYS]
-    console.print(parity_table(rows))
+    rows: list[Parity] = []
+    if arguments.requests:
+        rows += [compare(peer, subject, keys) for subject in tiny_subjects() for keys in KEYS]
+        if real is not None:
+            rows += [compare(peer, with_fewer(real, arguments.requests), keys) for keys in REAL_KEYS]
+        console.print(parity_table(rows))
     if real is not None and arguments.rounds:
         texts = load_texts(DEFAULT_PPL_TEXTS)
         batch = with_fewer(real, arguments.batch_size)
@@ -196,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tiny", action="store_true", help="compare on tiny random models only; load no other")
     parser.add_argument("--edits", default=DEFAULT_EDITS, help="request set or file (default: %(default)s)")
     parser.add_argument(
-        "--requests", type=_count, default=4, metavar="N", help="agreement: on how many requests (default: %(default)s)"
+        "--requests", type=_count, default=4, metavar="N", help="agreement: requests, 0 for none (default: %(default)s)"
     )
     parser.add_argument(
         "--rounds", type=_count, default=4, metavar="N", help="speed: timed rounds, 0 for none (default: %(default)s)"

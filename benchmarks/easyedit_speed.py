@@ -41,6 +41,11 @@ class Timing:
             column.clear()
 
     @property
+    def last(self) -> str:
+        """The latest round in words: a run that is cut short has said what it found."""
+        return f"{self.edit[-1]:.3f} s + {self.me_ppl[-1]:.3f} s for ME-PPL {self.values[-1]:.6g}"
+
+    @property
     def both(self) -> float:
         """Median of edit and ME-PPL together."""
         return median(edit + me_ppl for edit, me_ppl in zip(self.edit, self.me_ppl, strict=True))
@@ -78,6 +83,7 @@ def measure_speed(
         index = max(turn, 0) * len(subject.requests) // rounds
         _their_round(peer, subject, texts, index, theirs)
         _our_round(subject, me_ppl, index, ours)
+        console.print(f"{'warm-up' if turn < 0 else f'round {turn + 1}'}: EasyEdit {theirs.last}, ours {ours.last}")
         if turn < 0:
             for warm_up in (theirs, ours):
                 warm_up.clear()

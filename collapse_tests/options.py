@@ -208,6 +208,12 @@ def _check_sources(settings: Settings) -> None:
 
     for editor in settings.editors:
         check_editor(editor)
+    for override in settings.overrides:
+        if override.editor not in settings.editors:
+            raise UsageError(
+                f"--set {override.editor}.{override.field}: no editor {override.editor!r} in this run; "
+                f"it has {', '.join(settings.editors)}"
+            )
     for model in settings.models:
         resolve_spec(model)
     for source in settings.edits:

@@ -10,6 +10,7 @@ import pytest
 
 from collapse_tests.errors import CollapseError
 from collapse_tests.options import add_options, settings_from
+from collapse_tests.scheduling import GATE_TEST
 from collapse_tests.session import CASE_FIXTURE, GateSession, RecordCollector
 from collapse_tests.settings import Settings
 
@@ -24,6 +25,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Turn the gate on if an editor is given; wrong input ends the run here."""
+    if config.option.help or config.option.version:
+        return  # whoever gave a wrong value needs the help more than the error
     try:
         settings = settings_from(config)
     except CollapseError as error:
@@ -123,6 +126,9 @@ def _start(config: pytest.Config, settings: Settings) -> None:
     """Set the run up; without paths on the command line, the packaged suite is what runs."""
     if config.args_source != pytest.Config.ArgsSource.ARGS:
         config.args[:] = [str(Path(__file__).with_name("suite"))]
+    # The project's own naming rules must not hide the suite.
+    config.addinivalue_line("python_files", "collapse_tests/suite/test_*.py")
+    config.addinivalue_line("python_functions", GATE_TEST)
     config.stash[_SESSION] = GateSession(config, settings)
     if not hasattr(config, "workerinput"):
         collector = RecordCollector(config, settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import shlex
 
@@ -22,11 +23,20 @@ def rerun_command(case: Case, settings: Settings) -> str:
     for name in ("edits_limit", "edits_sample", "ppl_limit", "ppl_texts", "device", "dtype", "seed", "batch_size"):
         value = getattr(settings, name)
         if value != defaults[name]:
-            words += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+            words += [f"--{name.replace('_', '-')}", str(value).removesuffix(".0")]
     words += ["--tf32"] if settings.tf32 else []
     words += ["--fail-ineffective"] if settings.fail_ineffective else []
     for override in settings.overrides:
-        words += ["--set", f"{override.editor}.{override.field}={override.value}"]
-    exact = f"[{case.id}]"
-    words += ["-k", exact if _KEYWORD.fullmatch(exact) else case.edit_id]
+        words += ["--set", f"{override.editor}.{override.field}={_as_yaml(override.value)}"]
+    # Alone in its run, the second model or editor of a name loses the suffix that told it from the first.
+    exact = case.edit_id if "~" in case.group else f"[{case.id}]"
+    words += ["-k", " and ".join(_KEYWORD.findall(exact))]
     return shlex.join(words)
+
+
+def _as_yaml(value: object) -> str:
+    """One line of YAML, which is how `--set` reads a value."""
+    import yaml
+
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=math.inf)
+    return text.removesuffix("...\n").strip()

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -43,10 +44,14 @@ class GateSession:
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self.config = config
         self.settings = settings
-        self.display = ProgressDisplay(config)
         self._cases: tuple[Case, ...] | None = None
         self._selected: list[Case] = []
         self._gate: Gate | None = None
+
+    @cached_property
+    def display(self) -> ProgressDisplay:
+        """Progress; made late, as pytest's terminal reporter does not exist yet when plugins are configured."""
+        return ProgressDisplay(self.config)
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -130,10 +135,12 @@ class GateSession:
         if outcome is None or report.when != "call":
             return
         record = outcome.record
-        report.user_properties.extend(_measurements(record))
+        item.user_properties.extend(_measurements(record))
+        report.user_properties = list(item.user_properties)  # JUnit takes those of the teardown's report
         report.duration += sum(record.seconds.values())
         carrier: Any = report
-        carrier.collapse_record = record.to_dict()
+        # A plain string for the verdict, as xdist's serialiser takes no subclass of one.
+        carrier.collapse_record = record.to_dict() | {"verdict": str(record.verdict)}
         if self._gate is not None and self._gate.device is not None:
             carrier.collapse_device = device_facts(self._gate.device)
 

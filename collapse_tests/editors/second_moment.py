@@ -45,9 +45,11 @@ class SecondMoment:
             UsageError: no such file, another layout, or another layer's size.
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            # Opened here: numpy leaves a file that is no archive open.
+            with path.open("rb") as file:
+                archive = np.load(file, allow_pickle=False)
                 total, count = archive["mom2.mom2"], int(archive["mom2.count"])
-        except (OSError, KeyError, ValueError, BadZipFile) as error:
+        except (OSError, EOFError, KeyError, IndexError, ValueError, TypeError, BadZipFile) as error:
             raise UsageError(
                 f"second moment {path}: {error}; give an .npz file with the arrays mom2.mom2 and mom2.count"
             ) from None

@@ -171,6 +171,7 @@ def _labels(requests: Sequence[RequestRows], suffix_lengths: torch.Tensor) -> di
     }
 
 
+@torch.enable_grad()
 def optimise_values(
     model: EditableModel,
     trace: LookupTrace,
@@ -205,15 +206,14 @@ def optimise_values(
     for step in range(objective.steps):
         progress(f"optimising values, {len(active)} of {count} edits active", step, objective.steps)
         optimiser.zero_grad()
-        with torch.enable_grad():
-            current = delta[active]
-            nll, essence = _forward(model, trace, block, current)
-            if reference is None:
-                reference = essence.detach()
-            # F.kl_div(input, target) is KL(target ‖ input): the initial distribution is the input.
-            kl = F.kl_div(reference, essence, log_target=True, reduction="none").sum(-1)
-            penalty = torch.linalg.vector_norm(current, dim=-1) / norms[active] ** 2
-            loss = nll + objective.kl_factor * kl + objective.weight_decay * penalty
+        current = delta[active]
+        nll, essence = _forward(model, trace, block, current)
+        if reference is None:
+            reference = essence.detach()
+        # F.kl_div(input, target) is KL(target ‖ input): the initial distribution is the input.
+        kl = F.kl_div(reference, essence, log_target=True, reduction="none").sum(-1)
+        penalty = torch.linalg.vector_norm(current, dim=-1) / norms[active] ** 2
+        loss = nll + objective.kl_factor * kl + objective.weight_decay * penalty
         done = torch.full_like(loss, step == objective.steps - 1, dtype=torch.bool) | (loss < objective.stop_loss)
         _retire(result, active, current, loss, done, step)
         if done.all():

@@ -16,7 +16,7 @@ from collapse_tests.editors.protocol import Editor, EditorContext, PreparedEdito
 from collapse_tests.editors.registry import create_editor
 from collapse_tests.engine.bench import Bench
 from collapse_tests.engine.runner import BatchRunner, error_record
-from collapse_tests.errors import CollapseError
+from collapse_tests.errors import CollapseError, EditorError, RestorationError
 from collapse_tests.models.loading import load_model
 from collapse_tests.records import Record
 from collapse_tests.scheduling import chunk_cases
@@ -74,6 +74,7 @@ class Gate:
         self._runner: BatchRunner | None = None
         self._key: tuple[str, str] | None = None
         self._failures: dict[tuple[str, str], CollapseError] = {}
+        self._shown: set[str] = set()
 
     @property
     def device(self) -> str | None:
@@ -128,9 +129,8 @@ class Gate:
             self._drop()
 
     def _unusable(self, case: Case, error: CollapseError) -> Outcome:
-        key = (case.model, case.editor)
-        shown = key in self._failures or any(str(error) == str(other) for other in self._failures.values())
-        self._failures.setdefault(key, error)
+        shown = str(error) in self._shown
+        self._shown.add(str(error))
         return Outcome(error_record(case, self.settings, self.worker, error), repeated=shown)
 
     # The model copy in hand -------------------------------------------------------------------------------
@@ -140,8 +140,13 @@ class Gate:
         if key in self._failures:
             raise self._failures[key]
         if self._runner is None or self._key != key:
-            bench = self._bench_for(case.model)
-            self._runner = BatchRunner(bench, self._editor(case, bench), self.settings, self.worker, self._progress)
+            try:
+                bench = self._bench_for(case.model)
+                editor = self._editor(case, bench)
+            except CollapseError as error:
+                self._failures[key] = error
+                raise
+            self._runner = BatchRunner(bench, editor, self.settings, self.worker, self._progress)
             self._key = key
         return self._runner
 
@@ -155,11 +160,25 @@ class Gate:
         return self._bench
 
     def _editor(self, case: Case, bench: Bench) -> Editor:
-        editor = create_editor(case.editor, case.model, self.settings)
-        if isinstance(editor, PreparedEditor):
-            editor.prepare(bench.model, EditorContext(self.settings.seed, cache_dir(), self._progress))
-            bench.check_restored(case.editor)
+        """The editor, prepared; whatever it raises becomes an `EditorError`."""
+        try:
+            editor = create_editor(case.editor, case.model, self.settings)
+            if isinstance(editor, PreparedEditor):
+                editor.prepare(bench.model, EditorContext(self.settings.seed, cache_dir(), self._progress))
+        except Exception as error:
+            self._check_restored(case, bench)
+            if isinstance(error, CollapseError):
+                raise
+            raise EditorError(f"{case.editor} raised {type(error).__name__}: {error}") from error
+        self._check_restored(case, bench)
         return editor
+
+    def _check_restored(self, case: Case, bench: Bench) -> None:
+        try:
+            bench.check_restored(case.editor)
+        except RestorationError:
+            self._drop()  # the next editor gets a fresh copy
+            raise
 
     def _drop(self) -> None:
         self._bench = self._runner = self._key = None

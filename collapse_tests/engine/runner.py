@@ -98,14 +98,24 @@ class BatchRunner:
             raise self.spoiled
         try:
             updates = list(self.editor.compute_updates(self.bench.model, requests))
-        finally:
+        except Exception:
             self._check_restored()
+            raise
+        self._check_restored()
         if len(updates) != len(requests) or not all(isinstance(update, WeightUpdate) for update in updates):
             raise EditorError(
                 f"compute_updates returned {len(updates)} values for {len(requests)} requests; "
                 "it has to return one WeightUpdate for each"
             )
-        return [_Outcome(update) for update in updates]
+        return [self._checked(update) for update in updates]
+
+    def _checked(self, update: WeightUpdate) -> _Outcome:
+        """One update that does not fit must not spoil the measurement of the others."""
+        try:
+            self.bench.model.check_fits(update)
+        except EditorError as error:
+            return _Outcome(error=str(error))
+        return _Outcome(update)
 
     def _check_restored(self) -> None:
         try:

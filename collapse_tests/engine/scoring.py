@@ -33,13 +33,14 @@ class _Bucket:
 
     Attributes:
         indices: of the rows in the list they came from.
-        hidden: (rows, length, hidden size) input of the block the pass starts at.
+        start: (rows, length, hidden size) input of the block the pass starts at, or (rows, length) token ids where
+            the embeddings are edited, too.
         label_rows, label_columns: (labels,) where each label is predicted.
         labels: (labels,) the ids to predict.
     """
 
     indices: list[int]
-    hidden: torch.Tensor
+    start: torch.Tensor
     label_rows: torch.Tensor
     label_columns: torch.Tensor
     labels: torch.Tensor
@@ -54,7 +55,7 @@ class RowCache:
 
     def __init__(self, rows: Sequence[TokenRow]) -> None:
         self.rows = tuple(rows)
-        self.block = -1
+        self.block: int | None = None
         self.buckets: list[_Bucket] = []
 
 
@@ -75,14 +76,15 @@ class Scorer:
     @torch.no_grad()
     def shared(self, cache: RowCache, updates: Sequence[WeightUpdate]) -> list[list[RowScore]]:
         """Scores of the same rows under each update, `[update][row]`."""
-        buckets = self._buckets(cache, self._first_block(updates))
+        block = self._first_block(updates)
+        buckets = self._buckets(cache, block)
         scores: list[list[RowScore | None]] = [[None] * len(cache.rows) for _ in updates]
         for bucket in buckets:
             # No more cases side by side than fit one forward pass.
-            width = max(1, self.max_tokens // bucket.hidden[..., 0].numel())
+            width = max(1, self.max_tokens // bucket.start.shape[:2].numel())
             for first in range(0, len(updates), width):
                 chunk = updates[first : first + width]
-                for case, case_scores in enumerate(self._shared_chunk(bucket, cache.block, chunk)):
+                for case, case_scores in enumerate(self._shared_chunk(bucket, block, chunk)):
                     for index, score in zip(bucket.indices, case_scores, strict=True):
                         scores[first + case][index] = score
         return [[score for score in case if score is not None] for case in scores]
@@ -112,37 +114,43 @@ class Scorer:
         return cache.buckets
 
     def _fill(self, rows: Sequence[TokenRow], block: int) -> list[_Bucket]:
-        groups = length_buckets([len(row.ids) for row in rows], max_tokens=self.max_tokens)
+        groups = length_buckets([len(row.ids) - 1 for row in rows], max_tokens=self.max_tokens)
         return [self._bucket(rows, group, block) for group in groups]
 
     def _bucket(self, rows: Sequence[TokenRow], group: list[int], block: int) -> _Bucket:
         ids = pad_right([rows[index].ids for index in group], self.model.device)
+        # A row's last id is only ever predicted, so it takes no part in the forward pass.
+        start = ids[:, :-1] if block < 0 else self.model.hidden_at(ids[:, :-1], block)
         places = [
             (row, column)
             for row, index in enumerate(group)
             for column in range(rows[index].first_label, len(rows[index].ids))
         ]
         label_rows, columns = torch.tensor(places, device=ids.device).T
-        return _Bucket(group, self.model.hidden_at(ids, block), label_rows, columns - 1, ids[label_rows, columns])
+        return _Bucket(group, start, label_rows, columns - 1, ids[label_rows, columns])
 
     def _first_block(self, updates: Sequence[WeightUpdate]) -> int:
-        """The lowest block that any update touches."""
+        """The lowest block that any update touches, -1 for the embeddings."""
         names = {name for update in updates for name in update.deltas}
         return min((self.model.block_of(name) for name in names), default=self.model.n_blocks)
 
     # Forward passes ---------------------------------------------------------------------------------------
+
+    def _run(self, start: torch.Tensor, block: int) -> torch.Tensor:
+        """Hidden states after the last block from a bucket's `start`."""
+        return self.model.run_blocks(self.model.embed(start) if block < 0 else start, max(block, 0))
 
     def _shared_chunk(self, bucket: _Bucket, block: int, updates: Sequence[WeightUpdate]) -> list[list[RowScore]]:
         if not all(self.model.shareable(update) for update in updates):
             chunks: list[list[RowScore]] = []
             for update in updates:
                 with self.model.applied(update):
-                    chunks.append(self._score(bucket, self.model.run_blocks(bucket.hidden, block), predict=False))
+                    chunks.append(self._score(bucket, self._run(bucket.start, block), predict=False))
             return chunks
         rows, count = len(bucket.indices), len(updates)
         case_of_row = torch.arange(count, device=self.model.device).repeat_interleave(rows)
         with self.model.side_by_side(updates, case_of_row):
-            hidden = self.model.run_blocks(bucket.hidden.repeat(count, 1, 1), block)
+            hidden = self._run(torch.cat([bucket.start] * count), block)
         return [self._score(bucket, part, predict=False) for part in torch.split(hidden, rows)]
 
     def _owned(
@@ -153,12 +161,12 @@ class Scorer:
         place = {case: index for index, case in enumerate(edited)}
         case_of_row = torch.tensor([place.get(case, len(edited)) for case in owners], device=self.model.device)
         with self.model.side_by_side([update for case in edited if (update := updates[case])], case_of_row):
-            scores = self._score(bucket, self.model.run_blocks(bucket.hidden, block), predict=True)
+            scores = self._score(bucket, self._run(bucket.start, block), predict=True)
         for case in {case for case in owners if case not in place and updates[case] is not None}:
             update = updates[case]
             assert update is not None
             with self.model.applied(update):
-                dense = self._score(bucket, self.model.run_blocks(bucket.hidden, block), predict=True)
+                dense = self._score(bucket, self._run(bucket.start, block), predict=True)
             scores = [new if owner == case else old for old, new, owner in zip(scores, dense, owners, strict=True)]
         return scores
 

@@ -86,6 +86,4 @@ def prefix_mask(prefix_lengths: torch.Tensor, width: int, length: int, dtype: to
 
 def _additive(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """0 where visible, the most negative finite number elsewhere: -inf would make NaN of a fully hidden row."""
-    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(
-        ~visible, torch.finfo(dtype).min
-    )
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(~visible, torch.finfo(dtype).min)

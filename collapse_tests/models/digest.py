@@ -1,8 +1,10 @@
 """A digest of a model's weights that is fast enough to take after every batch of cases.
 
 Each tensor's bytes are read as 64-bit integers x_i and summed with fixed odd weights w_i modulo 2^64, on the
-device the tensor lives on. An odd weight makes every change of a single word certain to show; unrelated changes
-cancel with probability 2^-64. It guards against mistakes, not against an adversary.
+device the tensor lives on. An odd weight makes every change of a single word certain to show. The upper bits of a
+word are first mixed into its lower ones: changes of the top bit alone, which are changes of sign, would cancel in
+pairs, since 2^63 w = 2^63 modulo 2^64 for every odd w. Unrelated changes cancel with probability 2^-31 at most.
+It guards against mistakes, not against an adversary.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ def fingerprint(tensor: torch.Tensor) -> int:
     total = int.from_bytes(rest.cpu().numpy().tobytes(), "little")
     weights = _weights(min(_CHUNK, max(1, words.numel() // 8)), tensor.device)
     # One device-to-host transfer for all the chunks.
-    sums = [(chunk * weights[: chunk.numel()]).sum() for chunk in torch.split(words.view(torch.int64), _CHUNK)]
+    sums = [(_mixed(chunk) * weights[: chunk.numel()]).sum() for chunk in torch.split(words.view(torch.int64), _CHUNK)]
     for value in torch.stack(sums).tolist() if sums else []:
         total = (total * _MULTIPLIER + value + 1) % (1 << 64)
     return total
@@ -45,6 +47,17 @@ def digest_of(prints: Mapping[str, int], description: str) -> str:
     """One hexadecimal name (32 digits) for a set of fingerprints and a description of what holds them."""
     text = description + "".join(f"\n{name} {value:016x}" for name, value in sorted(prints.items()))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _mixed(words: torch.Tensor) -> torch.Tensor:
+    """A one-to-one function of 64-bit words in which every bit has a part in the lower 33.
+
+    The shift is not 32, for which the signs of the two float32 in a word would cancel each other.
+    """
+    mixed = words >> 33
+    mixed &= 0x7FFFFFFF  # the shift repeats the sign
+    mixed ^= words
+    return mixed
 
 
 def _weights(count: int, device: torch.device) -> torch.Tensor:

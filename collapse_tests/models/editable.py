@@ -99,8 +99,9 @@ class EditableModel:
         try:
             tensor = getattr(self.model.get_submodule(path), leaf)
         except AttributeError:
-            raise EditorError(f"model {self.name!r} has no parameter {name!r}") from None
-        assert isinstance(tensor, torch.Tensor)
+            tensor = None
+        if not isinstance(tensor, torch.Tensor):  # a module, or the bias of a layer without one
+            raise EditorError(f"model {self.name!r} has no parameter {name!r}")
         return tensor
 
     def linear(self, name: str) -> nn.Module:
@@ -119,9 +120,10 @@ class EditableModel:
         return f"{self.family.mlp_output(block)}.weight"
 
     def block_of(self, name: str) -> int:
-        """The block that holds parameter `name`; 0 for the embeddings, `n_blocks` for what follows the blocks.
+        """The block that holds parameter `name`; -1 for what precedes the blocks, `n_blocks` for what follows them.
 
-        A run from that block's input sees every effect of a change of the parameter.
+        A run from that block's input sees every effect of a change of the parameter; for -1 that is a run from the
+        token ids, since the embeddings make the input of block 0.
         """
         prefix = f"{self.family.blocks_path}."
         if name.startswith(prefix):
@@ -130,7 +132,7 @@ class EditableModel:
         head = self.model.get_output_embeddings()
         tied = head.weight is self.model.get_input_embeddings().weight
         after = module is head and not tied
-        return self.n_blocks if after or "norm" in name or "ln_f" in name else 0
+        return self.n_blocks if after or "norm" in name or "ln_f" in name else -1
 
     # Text -------------------------------------------------------------------------------------------------
 
@@ -223,6 +225,22 @@ class EditableModel:
 
     # Editing ----------------------------------------------------------------------------------------------
 
+    def check_fits(self, update: WeightUpdate) -> None:
+        """Refuse an update that has no place in this model.
+
+        Raises:
+            EditorError: a parameter does not exist or has another shape, or a low-rank change is not of a linear layer.
+        """
+        shape: tuple[int, ...]
+        expected: tuple[int, ...]
+        for name, delta in update.deltas.items():
+            if isinstance(delta, LowRankDelta):
+                shape, expected = (delta.left.shape[0], delta.right.shape[1]), self.weight_shape(name)
+            else:
+                shape, expected = delta.delta.shape, self.parameter(name).shape
+            if shape != expected:
+                raise EditorError(f"the update of {name} has shape {tuple(shape)}, not {tuple(expected)}")
+
     @contextmanager
     def applied(self, update: WeightUpdate) -> Iterator[None]:
         """Write `update` into the weights for the time of a `with` block, then restore them bit-exactly.
@@ -230,6 +248,7 @@ class EditableModel:
         Raises:
             EditorError: the update does not fit the model's parameters; nothing has been changed then.
         """
+        self.check_fits(update)
         targets = {name: self.parameter(name) for name in update.deltas}
         changes = {name: self._storage_delta(name, targets[name], update) for name in targets}
         originals = {name: tensor.detach().clone() for name, tensor in targets.items()}
@@ -251,8 +270,6 @@ class EditableModel:
                 change = change.T
         else:
             change = delta.delta
-        if change.shape != tensor.shape:
-            raise EditorError(f"the update of {name} has shape {tuple(change.shape)}, not {tuple(tensor.shape)}")
         return change.to(tensor.device)
 
     @contextmanager
@@ -269,6 +286,8 @@ class EditableModel:
         Raises:
             EditorError: an update does not fit the model's layers.
         """
+        for update in updates:
+            self.check_fits(update)
         names = sorted({name for update in updates for name in update.deltas})
         with ExitStack() as hooks:
             for name in names:
@@ -281,7 +300,7 @@ class EditableModel:
         """Factors of all cases for one layer, zero-padded to one rank, with a zero case at the end."""
         out_features, in_features = self.weight_shape(name)
         deltas = [update.deltas.get(name) for update in updates]
-        rank = max(delta.rank for delta in deltas if isinstance(delta, LowRankDelta))
+        rank = max((delta.rank for delta in deltas if isinstance(delta, LowRankDelta)), default=0)
         dtype = torch.promote_types(self.dtype, torch.float32)
         left = torch.zeros(len(updates) + 1, out_features, rank, dtype=dtype, device=self.device)
         right = torch.zeros(len(updates) + 1, rank, in_features, dtype=dtype, device=self.device)
@@ -290,11 +309,6 @@ class EditableModel:
                 raise EditorError(f"a dense change of {name} cannot be evaluated side by side")
             if delta is None:
                 continue
-            if (delta.left.shape[0], delta.right.shape[1]) != (out_features, in_features):
-                raise EditorError(
-                    f"the update of {name} has shape {(delta.left.shape[0], delta.right.shape[1])}, "
-                    f"not {(out_features, in_features)}"
-                )
             left[index, :, : delta.rank] = delta.left
             right[index, : delta.rank] = delta.right
         return left, right

@@ -63,6 +63,7 @@ def _source(spec: ModelSpec, say: Callable[[str], None]) -> str:
 
 
 def _from_pretrained(spec: ModelSpec, source: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -77,12 +78,19 @@ def _from_pretrained(spec: ModelSpec, source: str, dtype: torch.dtype) -> tuple[
             )
         tokenizer = AutoTokenizer.from_pretrained(source, **safe)
         # Without `dtype` the checkpoint's own type would be taken, half precision for many.
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **safe)
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        model, found = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, use_safetensors=True, output_loading_info=True, **safe
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise InfrastructureError(
             f"model {spec.name!r} could not be loaded from {source}: {_first_line(error)}. "
             "Check the name and the network, or give the path of a local copy to --model"
         ) from error
+    if found["missing_keys"]:  # the library leaves those random
+        missing = ", ".join(sorted(found["missing_keys"])[:3])
+        raise InfrastructureError(
+            f"model {spec.name!r} could not be loaded from {source}: its weights lack {missing}; save the model again"
+        )
     return model, tokenizer
 
 

@@ -87,9 +87,7 @@ def _check_directory(name: str, directory: Path) -> None:
     except (ValueError, AttributeError) as error:
         raise UsageError(f"--model {name!r}: {config} is not valid JSON ({error}); save the model again") from None
     if model_type not in FAMILIES:
-        raise UsageError(
-            f"--model {name!r} has model_type {model_type!r}; supported are {', '.join(sorted(FAMILIES))}"
-        )
+        raise UsageError(f"--model {name!r} has model_type {model_type!r}; supported are {', '.join(sorted(FAMILIES))}")
     if not any(directory.glob("*.safetensors")):
         raise UsageError(
             f"--model {name!r} has no *.safetensors file; weights are read from safetensors only, "

@@ -1,0 +1,138 @@
+"""Editors of the project under test, given as module:attribute, each bad in its own way."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fixtures.pytester_cases import FACTS, GateProject
+
+PATIENCE_S = 60.0
+
+
+@pytest.mark.parametrize(("editor", "shown"), [("overflows", "inf"), ("breaks_numbers", "nan")])
+def test_no_finite_number_is_a_collapse(gate_project: GateProject, editor: str, shown: str) -> None:
+    result = gate_project.run("--edits-limit", "2", editor=f"my_editors:{editor}")
+
+    result.assert_outcomes(failed=2)
+    for record in gate_project.records():
+        assert record["verdict"] == "collapsed"
+        assert record["edited"]["me_ppl"] == shown
+        assert record["continuation_before"]
+    result.stdout.fnmatch_lines([f"collapsed: ME-PPL is {shown}: not a finite number"])
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_an_editor_that_raises_fails_its_own_case_only(gate_project: GateProject) -> None:
+    result = gate_project.run("--fail-ineffective", editor="rome,my_editors:raises_once")
+
+    verdicts = {record["case_id"]: record for record in gate_project.records()}
+    assert len(verdicts) == 8
+    broken = [case_id for case_id, record in verdicts.items() if record["verdict"] == "error"]
+    assert broken == ["tiny-gpt2-raises_once-facts:0001"]
+    result.stdout.fnmatch_lines(["error: my_editors:raises_once raised RuntimeError: no Rome today"])
+    output = result.stdout.str().replace("raised RuntimeError", "")
+    assert "Traceback" not in output
+    assert "raise RuntimeError" not in output
+
+
+def test_an_edit_that_does_not_take_passes(gate_project: GateProject) -> None:
+    gate_project.write_facts(FACTS[3:])
+
+    result = gate_project.run(editor="my_editors:nothing")
+
+    result.assert_outcomes(passed=1)
+    assert gate_project.verdicts() == {"facts:0000": "ineffective"}
+    (record,) = gate_project.records()
+    assert record["edited"] == record["unedited"]
+
+
+def test_an_edit_that_does_not_take_fails_on_request(gate_project: GateProject) -> None:
+    gate_project.write_facts(FACTS[3:])
+
+    result = gate_project.run("--fail-ineffective", editor="my_editors:nothing")
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["ineffective: *", "rerun: pytest *--fail-ineffective*"])
+
+
+def test_a_model_left_changed_is_named_and_not_used_again(gate_project: GateProject) -> None:
+    result = gate_project.run("--batch-size", "1", editor="my_editors:Careless")
+
+    records = gate_project.records()
+    assert [record["verdict"] == "error" for record in records] == [False, True, False, False]
+    assert "left the model changed: transformer.h.0." in records[1]["error"]
+    assert "c_proj.weight" in records[1]["error"]
+    result.stdout.fnmatch_lines(["error: editor 'careless' left the model changed: *c_proj.weight*"])
+    sound = [records[index] for index in (0, 2, 3)]
+    # The same update every time, so that a copy that is not fresh would show in the numbers.
+    assert len({record["edited"]["me_ppl"] for record in sound}) == 1
+    assert len({record["model_digest"] for record in records}) == 1
+
+
+def test_an_interrupt_keeps_the_records_so_far(gate_project: GateProject) -> None:
+    process = gate_project.start("--batch-size", "1", editor="my_editors:sleeps_late")
+    try:
+        wait_for_records(gate_project, 2)
+        time.sleep(0.5)  # into the third edit, where it sleeps
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, errors
+    assert [record["edit_id"] for record in gate_project.records()] == ["facts:0000", "facts:0001"]
+    assert "collapse report" in output
+    assert "facts:0001" in output
+    assert "KeyboardInterrupt" in output
+
+
+def wait_for_records(project: GateProject, count: int) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if project.run_directories() and len(project.records()) >= count:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"no {count} records in {PATIENCE_S:g} s")
+
+
+@pytest.mark.parametrize("ci", [False, True])
+def test_a_terminal_gets_a_live_line_unless_under_ci(
+    gate_project: GateProject, monkeypatch: pytest.MonkeyPatch, ci: bool
+) -> None:
+    if ci:
+        monkeypatch.setenv("CI", "true")
+    monkeypatch.setenv("TERM", "xterm")
+
+    output = output_on_a_terminal(gate_project.path, gate_project.words("--edits-limit", "1"))
+
+    assert "collapse report" in output
+    assert "\x1b[" in output
+    assert ("measuring perplexity of 1 edits" in output) is not ci
+
+
+def output_on_a_terminal(directory: Path, words: list[str]) -> str:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "pytest", *words], cwd=directory, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        chunks = []
+        while True:
+            try:
+                chunk = os.read(ours, 65536)
+            except OSError:  # Linux's way to say that the other end is closed
+                break
+            if not chunk:
+                break
+            chunks.append(chunk)
+        process.wait(PATIENCE_S)
+    os.close(ours)
+    return b"".join(chunks).decode()

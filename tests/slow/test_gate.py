@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from collapse_tests.cases import Case
+from collapse_tests.datasets.requests import load_requests
+from collapse_tests.engine.gate import Gate
+from collapse_tests.records import Record, Verdict
+from collapse_tests.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = Settings(editors=("rome", "c-rome"))
+
+
+@pytest.fixture(scope="module")
+def records() -> dict[str, Record]:
+    """Two hard and two normal requests under ROME, and the hard ones under C-ROME, on the real default model."""
+    hard = load_requests("hard", limit=2)
+    normal = load_requests("normal", limit=2)
+    cases = [Case("smollm2-135m", "rome", named.edit_id, named.request) for named in (*hard, *normal)]
+    cases += [Case("smollm2-135m", "c-rome", named.edit_id, named.request) for named in hard]
+    gate = Gate(SETTINGS, cases)
+    return {case.id: gate.outcome(case).record for case in cases}
+
+
+def _of(records: dict[str, Record], editor: str, edits: str) -> Sequence[Record]:
+    found = [r for r in records.values() if r.editor == editor and r.edit_id.startswith(edits)]
+    assert len(found) == 2
+    return found
+
+
+def test_rome_collapses_the_model_on_hard_requests(records: dict[str, Record]) -> None:
+    for record in _of(records, "rome", "hard"):
+        assert record.verdict is Verdict.COLLAPSED, record
+        assert record.edited is not None
+        assert record.edited.me_ppl > 2000
+        assert abs(record.diagnostics["denominator"]) < 0.3
+        assert record.continuation_after != record.continuation_before
+
+
+def test_rome_leaves_the_model_stable_on_normal_requests(records: dict[str, Record]) -> None:
+    for record in _of(records, "rome", "normal"):
+        assert record.verdict is Verdict.STABLE, record
+        assert record.edited is not None
+        assert record.edited.me_ppl < 300
+        assert record.diagnostics["denominator"] > 0.5
+        assert record.quality is not None
+        assert record.quality.target_probability > 0.5
+
+
+def test_c_rome_does_not_collapse_the_model_on_hard_requests(records: dict[str, Record]) -> None:
+    for record in _of(records, "c-rome", "hard"):
+        assert record.verdict in {Verdict.STABLE, Verdict.INEFFECTIVE}, record
+        assert record.edited is not None
+        assert record.edited.me_ppl < 300
+
+
+def test_the_unedited_model_has_its_known_perplexity(records: dict[str, Record]) -> None:
+    for record in records.values():
+        assert record.unedited is not None
+        assert record.unedited.me_ppl == pytest.approx(166.34, abs=0.05)
+        assert record.unedited.corpus_ppl == pytest.approx(89.03, abs=0.05)
+        assert record.unedited.sentences == 50
+
+
+def test_a_batch_gives_the_verdicts_of_single_edits(records: dict[str, Record]) -> None:
+    # A normal one: on a hard one the optimisation does not converge, and rounding decides how large ME-PPL gets.
+    (normal,) = load_requests("normal", limit=1)
+    case = Case("smollm2-135m", "rome", normal.edit_id, normal.request)
+    alone = Gate(replace(SETTINGS, batch_size=1), [case]).outcome(case).record
+    together = records[case.id]
+    assert alone.verdict is together.verdict
+    assert alone.edited is not None
+    assert together.edited is not None
+    assert alone.edited.me_ppl == pytest.approx(together.edited.me_ppl, rel=0.01)

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from collapse_tests.editors.second_moment import SecondMoment
+from collapse_tests.errors import UsageError
+
+WIDTH = 6
+CPU = torch.device("cpu")
+
+
+def moment() -> torch.Tensor:
+    root = torch.randn(4 * WIDTH, WIDTH, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return root.T @ root
+
+
+def saved(path: Path, **arrays: Any) -> Path:
+    named: dict[str, Any] = {f"mom2.{name}": np.asarray(array) for name, array in arrays.items()}
+    np.savez(path / "moment.npz", **named)
+    return path / "moment.npz"
+
+
+@pytest.mark.parametrize("shape", [(WIDTH,), (3, WIDTH), (2, 3, WIDTH), (0, WIDTH)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_whitening_solves_with_the_moment(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    keys = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+    found = SecondMoment(moment()).whiten(keys)
+    assert found.dtype == dtype
+    flat = torch.linalg.solve(moment(), keys.double().reshape(-1, WIDTH).T).T
+    torch.testing.assert_close(found.double(), flat.reshape(shape), rtol=1e-5, atol=1e-7)
+
+
+def test_the_identity_leaves_keys_alone_and_a_multiple_leaves_their_direction() -> None:
+    keys = torch.randn(4, WIDTH, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(SecondMoment(torch.eye(WIDTH)).whiten(keys), keys)
+    torch.testing.assert_close(SecondMoment(5 * torch.eye(WIDTH)).whiten(keys), keys / 5)
+
+
+@pytest.mark.parametrize(
+    "singular",
+    [torch.zeros(WIDTH, WIDTH), torch.ones(WIDTH, WIDTH), -torch.eye(WIDTH), torch.full((WIDTH, WIDTH), torch.nan)],
+    ids=["zero", "rank one", "negative", "nan"],
+)
+def test_a_moment_that_is_not_positive_definite_is_refused(singular: torch.Tensor) -> None:
+    with pytest.raises(UsageError, match=r"6 × 6.*not positive definite.*more tokens"):
+        SecondMoment(singular)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_file_holds_a_sum_and_a_count(tmp_path: Path, dtype: type[np.floating[Any]]) -> None:
+    path = saved(tmp_path, mom2=(24 * moment()).numpy().astype(dtype), count=24)
+    keys = torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(1))
+    found = SecondMoment.read(path, WIDTH, CPU).whiten(keys)
+    torch.testing.assert_close(found, SecondMoment(moment()).whiten(keys), rtol=1e-4, atol=1e-6)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"gone\.npz"):
+        SecondMoment.read(tmp_path / "gone.npz", WIDTH, CPU)
+
+
+@pytest.mark.parametrize("arrays", [{}, {"mom2": np.eye(WIDTH)}, {"count": 5}])
+def test_missing_arrays_are_named(tmp_path: Path, arrays: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"moment\.npz.*the arrays mom2\.mom2 and mom2\.count"):
+        SecondMoment.read(saved(tmp_path, **arrays), WIDTH, CPU)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"mom2": np.eye(WIDTH + 1), "count": 5},
+        {"mom2": np.ones(WIDTH), "count": 5},
+        {"mom2": np.eye(WIDTH), "count": 0},
+    ],
+)
+def test_another_shape_or_no_tokens_are_refused(tmp_path: Path, arrays: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"the layer needs \(6, 6\)"):
+        SecondMoment.read(saved(tmp_path, **arrays), WIDTH, CPU)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut short"])
+def test_a_file_that_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "moment.npz"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"moment\.npz"):
+        SecondMoment.read(path, WIDTH, CPU)
+
+
+def test_a_plain_array_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "moment.npy", np.eye(WIDTH))
+    with pytest.raises(UsageError, match=r"moment\.npy"):
+        SecondMoment.read(tmp_path / "moment.npy", WIDTH, CPU)
+
+
+def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
+    path = saved(tmp_path, mom2=np.array([{"a": 1}], dtype=object), count=5)
+    with pytest.raises(UsageError, match=r"moment\.npz"):
+        SecondMoment.read(path, WIDTH, CPU)

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from collapse_tests.cases import Case
+from collapse_tests.edit_request import EditRequest
+from collapse_tests.editors.protocol import EditorContext
+from collapse_tests.engine.gate import Gate
+from collapse_tests.models.editable import EditableModel
+from collapse_tests.records import Record, Verdict
+from collapse_tests.settings import Override, Settings
+from collapse_tests.weight_update import WeightUpdate
+from tests.unit.tiny import low_rank
+
+Save = Callable[[str], Path]
+SUBJECTS = ("Norway", "Rome", "Paris", "Vienna", "Lima")
+
+
+class Tidy:
+    """Edits block 1 at random."""
+
+    name = "tidy"
+
+    def compute_updates(self, model: EditableModel, requests: Sequence[EditRequest]) -> list[WeightUpdate]:
+        return [low_rank(model, model.mlp_output_weight(1), seed=len(r.prompt), scale=0.1) for r in requests]
+
+
+class Untidy(Tidy):
+    """Leaves the model changed after a request about Rome."""
+
+    name = "untidy"
+
+    def compute_updates(self, model: EditableModel, requests: Sequence[EditRequest]) -> list[WeightUpdate]:
+        updates = super().compute_updates(model, requests)
+        if any(request.subject == "Rome" for request in requests):
+            with torch.no_grad():
+                model.parameter(model.mlp_output_weight(1)).add_(1)
+        return updates
+
+
+class UntidyPreparation(Tidy):
+    """Leaves the model changed by its one-off work."""
+
+    def prepare(self, model: EditableModel, context: EditorContext) -> None:
+        with torch.no_grad():
+            model.parameter(model.mlp_output_weight(1)).add_(1)
+
+
+class FailingPreparation(Tidy):
+    """Fails in its one-off work."""
+
+    def prepare(self, model: EditableModel, context: EditorContext) -> None:
+        raise ZeroDivisionError("on purpose")
+
+
+class Batches(Tidy):
+    """Remembers the sizes of its batches."""
+
+    sizes: list[int]
+
+    def compute_updates(self, model: EditableModel, requests: Sequence[EditRequest]) -> list[WeightUpdate]:
+        self.sizes.append(len(requests))
+        return super().compute_updates(model, requests)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_COLLAPSE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def settings(saved_tiny_model: Save, tmp_path: Path) -> Settings:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("The capital of Norway is Oslo\nYou play the violin in Paris\n", encoding="utf-8")
+    return Settings(
+        ("rome",), (str(saved_tiny_model("llama")),), ppl_limit=1e9, ppl_texts=str(texts), device="cpu", batch_size=1
+    )
+
+
+def cases(settings: Settings, *editors: str) -> list[Case]:
+    return [
+        Case(settings.models[0], editor, f"facts:{index}", EditRequest(f"{subject} is in", subject, "the rain", "Oslo"))
+        for editor in editors
+        for index, subject in enumerate(SUBJECTS)
+    ]
+
+
+def comparable(record: Record) -> Record:
+    return replace(record, seconds={})
+
+
+def editor(cls: type) -> str:
+    return f"{__name__}:{cls.__name__}"
+
+
+def test_after_a_model_left_changed_a_fresh_one_is_loaded(settings: Settings) -> None:
+    said: list[str] = []
+    wanted = cases(settings, editor(Untidy))
+    gate = Gate(settings, wanted, say=said.append)
+    records = [gate.outcome(case).record for case in wanted]
+    assert [record.verdict is Verdict.ERROR for record in records] == [False, True, False, False, False]
+    assert "model.layers.1.mlp.down_proj.weight" in str(records[1].error)
+    assert sum(line.startswith("loading") for line in said) == 2
+    undisturbed = Gate(settings, cases(settings, editor(Tidy)))
+    for record, case in zip(records, cases(settings, editor(Tidy)), strict=True):
+        if record.verdict is not Verdict.ERROR:
+            expected = undisturbed.outcome(case).record
+            assert (record.edited, record.quality) == (expected.edited, expected.quality)
+
+
+def test_an_unedited_model_over_the_limit_fails_every_case_and_is_shown_once(settings: Settings) -> None:
+    settings, said = replace(settings, ppl_limit=2.0, batch_size=None), list[str]()
+    wanted = cases(settings, editor(Tidy), "rome")
+    gate = Gate(settings, wanted, say=said.append)
+    outcomes = [gate.outcome(case) for case in wanted]
+    assert all(outcome.record.verdict is Verdict.ERROR for outcome in outcomes)
+    assert all("--ppl-limit 2" in str(outcome.record.error) for outcome in outcomes)
+    assert [outcome.repeated for outcome in outcomes] == [False] + [True] * 9
+
+
+def test_a_model_that_fails_is_not_loaded_twice_for_one_editor(settings: Settings) -> None:
+    settings, said = replace(settings, ppl_limit=2.0, batch_size=None), list[str]()
+    wanted = cases(settings, editor(Tidy))
+    gate = Gate(settings, wanted, say=said.append)
+    for case in wanted:
+        gate.outcome(case)
+    assert sum(line.startswith("loading") for line in said) == 1
+
+
+def test_one_model_serves_all_editors(settings: Settings) -> None:
+    said: list[str] = []
+    wanted = cases(settings, editor(Tidy), "rome")
+    gate = Gate(settings, wanted, say=said.append)
+    assert gate.device is None
+    records = [gate.outcome(case).record for case in wanted]
+    assert all(record.error is None for record in records)
+    assert gate.device == "cpu"
+    assert sum(line.startswith("loading") for line in said) == 1
+    assert "denominator" in records[-1].diagnostics
+
+
+def test_batches_do_not_change_records(settings: Settings) -> None:
+    wanted = cases(settings, editor(Tidy))
+    one_by_one, at_once = Gate(settings, wanted), Gate(replace(settings, batch_size=5), wanted)
+    for case in wanted:
+        alone, together = one_by_one.outcome(case).record, at_once.outcome(case).record
+        assert alone.edited is not None
+        assert together.edited is not None
+        assert together.edited.me_ppl == pytest.approx(alone.edited.me_ppl, rel=1e-5)
+        assert replace(comparable(together), edited=None, quality=None) == replace(
+            comparable(alone), edited=None, quality=None
+        )
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "chunk", "sizes"), [(None, None, [5]), (2, None, [2, 2, 1]), (4, 3, [3, 2]), (1, None, [1] * 5)]
+)
+def test_batches_keep_to_their_size_and_chunk(
+    settings: Settings, batch_size: int | None, chunk: int | None, sizes: list[int]
+) -> None:
+    Batches.sizes = []
+    settings = replace(settings, batch_size=batch_size)
+    wanted = cases(settings, editor(Batches))
+    gate = Gate(settings, wanted, chunk=chunk, worker="gw1")
+    assert {gate.outcome(case).record.worker for case in wanted} == {"gw1"}
+    assert Batches.sizes == sizes
+
+
+def test_cases_can_be_asked_for_in_any_order_and_again(settings: Settings) -> None:
+    settings = replace(settings, batch_size=2)
+    wanted = cases(settings, editor(Tidy))
+    gate = Gate(settings, wanted)
+    records = {case.id: gate.outcome(case).record for case in reversed(wanted)}
+    assert [record.case_id for record in records.values()] == [case.id for case in reversed(wanted)]
+    for case in wanted:
+        again = gate.outcome(case).record
+        assert again.case_id == case.id
+        assert again.verdict is records[case.id].verdict
+
+
+def test_wrong_hyperparameters_fail_one_editor_alone(settings: Settings) -> None:
+    settings = replace(settings, overrides=(Override("rome", "block", 4),))
+    wanted = cases(settings, "rome", editor(Tidy))
+    gate = Gate(settings, wanted)
+    outcomes = [gate.outcome(case) for case in wanted]
+    assert [outcome.record.verdict is Verdict.ERROR for outcome in outcomes] == [True] * 5 + [False] * 5
+    assert "rome.block=4" in str(outcomes[0].record.error)
+    assert [outcome.repeated for outcome in outcomes[:5]] == [False, True, True, True, True]
+
+
+def test_preparation_that_raises_fails_one_editor_alone(settings: Settings) -> None:
+    wanted = cases(settings, editor(FailingPreparation), editor(Tidy))
+    gate = Gate(settings, wanted)
+    records = [gate.outcome(case).record for case in wanted]
+    assert [record.verdict is Verdict.ERROR for record in records] == [True] * 5 + [False] * 5
+    assert "raised ZeroDivisionError: on purpose" in str(records[0].error)
+
+
+def test_preparation_that_leaves_the_model_changed_is_blamed_and_nobody_else(settings: Settings) -> None:
+    wanted = cases(settings, editor(UntidyPreparation), editor(Tidy))
+    gate = Gate(settings, wanted)
+    records = [gate.outcome(case).record for case in wanted]
+    assert [record.verdict is Verdict.ERROR for record in records] == [True] * 5 + [False] * 5
+    assert "UntidyPreparation' left the model changed: model.layers.1" in str(records[0].error)
+
+
+def test_a_model_that_does_not_load_fails_its_cases_alone(settings: Settings, tmp_path: Path) -> None:
+    broken = replace(settings, models=(str(tmp_path),))
+    wanted = [*cases(broken, editor(Tidy)), *cases(settings, editor(Tidy))]
+    gate = Gate(settings, wanted)
+    outcomes = [gate.outcome(case) for case in wanted]
+    assert [outcome.record.verdict is Verdict.ERROR for outcome in outcomes] == [True] * 5 + [False] * 5
+    assert "no config.json" in str(outcomes[0].record.error)
+    assert [outcome.repeated for outcome in outcomes[:5]] == [False, True, True, True, True]

@@ -1,0 +1,165 @@
+"""Scores computed side by side equal those of applying, running in full and reverting, row by row."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collapse_tests.engine.scoring import RowCache, Scorer
+from collapse_tests.metrics.rows import RowScore, TokenRow
+from collapse_tests.models.editable import EditableModel
+from collapse_tests.weight_update import WeightUpdate
+from fixtures.tiny_models import FAMILIES
+from tests.unit.tiny import dense, low_rank, shared_model
+
+NOTHING = WeightUpdate({})
+
+
+@torch.no_grad()
+def naive(model: EditableModel, row: TokenRow, update: WeightUpdate | None) -> RowScore:
+    """The definition: the library's forward pass of one row on the edited model."""
+    with model.applied(update or NOTHING):
+        logits = model.model(torch.tensor([row.ids])).logits[0].double()
+    wanted = row.ids[row.first_label :]
+    log_probabilities = logits[row.first_label - 1 : -1].log_softmax(-1)
+    nll = -sum(float(column[label]) for column, label in zip(log_probabilities, wanted, strict=True))
+    predicted = tuple(log_probabilities.argmax(-1).tolist())
+    return RowScore(nll, len(wanted), predicted, predicted == wanted)
+
+
+def random_update(model: EditableModel, kind: str, numbers: random.Random) -> WeightUpdate:
+    names = [name for name, tensor in model.model.named_parameters() if tensor.ndim == 2]
+    inside = [name for name in names if name.startswith(model.family.blocks_path)]
+    seed = numbers.randrange(1000)
+    if kind == "low rank":
+        chosen = numbers.sample(inside, numbers.randint(1, 2))
+        return low_rank(model, *chosen, rank=numbers.randint(1, 3), seed=seed)
+    if kind == "dense":
+        everything = [name for name, _ in model.model.named_parameters()]
+        return dense(model, *numbers.sample(everything, numbers.randint(1, 2)), seed=seed)
+    return WeightUpdate({})
+
+
+def random_rows(numbers: random.Random, count: int) -> list[TokenRow]:
+    rows = []
+    for _ in range(count):
+        ids = tuple(numbers.randrange(2, 300) for _ in range(numbers.randint(2, 14)))
+        rows.append(TokenRow(ids, numbers.randint(1, len(ids) - 1)))
+    return rows
+
+
+KINDS = st.lists(st.sampled_from(["low rank", "dense", "nothing"]), min_size=1, max_size=4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=12, deadline=None, database=None, derandomize=True)
+@given(seed=st.integers(0, 10**6), count=st.integers(1, 6), max_tokens=st.integers(8, 500), kinds=KINDS)
+def test_shared_rows_score_as_if_each_update_were_alone(
+    family: str, seed: int, count: int, max_tokens: int, kinds: list[str]
+) -> None:
+    model, numbers = shared_model(family), random.Random(seed)
+    rows = random_rows(numbers, count)
+    updates = [random_update(model, kind, numbers) for kind in kinds]
+    scorer, cache = Scorer(model, max_tokens), RowCache(rows)
+    # All at once, and one half after the other on the same cache.
+    half = len(updates) // 2
+    parts = [updates[:half], updates[half:]]
+    for scores in (scorer.shared(cache, updates), [s for part in parts if part for s in scorer.shared(cache, part)]):
+        assert len(scores) == len(updates)
+        for update, case in zip(updates, scores, strict=True):
+            expected = [naive(model, row, update) for row in rows]
+            assert [score.nll for score in case] == pytest.approx([score.nll for score in expected], rel=1e-4)
+            assert [score.labels for score in case] == [score.labels for score in expected]
+    assert model.changed_tensors() == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=12, deadline=None, database=None, derandomize=True)
+@given(seed=st.integers(0, 10**6), max_tokens=st.integers(8, 500), kinds=KINDS)
+def test_own_rows_score_as_if_each_case_were_alone(family: str, seed: int, max_tokens: int, kinds: list[str]) -> None:
+    model, numbers = shared_model(family), random.Random(seed)
+    updates = [None if kind == "nothing" else random_update(model, kind, numbers) for kind in kinds]
+    rows = [random_rows(numbers, numbers.randint(0, 4)) for _ in kinds]
+    scores = Scorer(model, max_tokens).each(rows, updates)
+    for update, own, found in zip(updates, rows, scores, strict=True):
+        expected = [naive(model, row, update) for row in own]
+        assert [score.nll for score in found] == pytest.approx([score.nll for score in expected], rel=1e-4)
+        assert [score.labels for score in found] == [score.labels for score in expected]
+        # Random logits are never so close that rounding could swap the two largest.
+        assert [score.predicted for score in found] == [score.predicted for score in expected]
+    assert model.changed_tensors() == []
+
+
+def test_a_greedy_match_is_told(model: EditableModel) -> None:
+    ids = [5, 9, 40]
+    update = low_rank(model, *(model.mlp_output_weight(block) for block in range(4)), seed=3, scale=1.0)
+    with model.applied(update), torch.no_grad():
+        for _ in range(3):
+            ids.append(int(model.model(torch.tensor([ids])).logits[0, -1].argmax()))
+    right = TokenRow(tuple(ids), 3)
+    wrong = TokenRow((*ids[:-1], (ids[-1] + 1) % 300), 3)
+    ((match, no_match), (unedited,)) = Scorer(model).each([[right, wrong], [right]], [update, None])
+    assert match.greedy_match
+    assert match.predicted == tuple(ids[3:])
+    assert not no_match.greedy_match
+    assert no_match.predicted == match.predicted
+    assert unedited.greedy_match == (unedited.predicted == tuple(ids[3:]))
+    assert unedited.predicted != match.predicted
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_change_of_any_parameter_is_seen(family: str) -> None:
+    model, rows = shared_model(family), random_rows(random.Random(0), 2)
+    for name, _ in model.model.named_parameters():
+        updates = [dense(model, name), low_rank(model, model.mlp_output_weight(2))]
+        found = Scorer(model).each([rows, rows], updates)
+        shared = Scorer(model).shared(RowCache(rows), updates)
+        for update, own, same in zip(updates, found, shared, strict=True):
+            expected = [naive(model, row, update).nll for row in rows]
+            assert [score.nll for score in own] == pytest.approx(expected, rel=1e-4), name
+            assert [score.nll for score in same] == pytest.approx(expected, rel=1e-4), name
+
+
+def test_a_cache_serves_updates_of_other_blocks_in_any_order(model: EditableModel) -> None:
+    rows = random_rows(random.Random(0), 5)
+    cache, scorer = RowCache(rows), Scorer(model)
+    for block in (2, 0, 3, 3, 1):
+        update = low_rank(model, model.mlp_output_weight(block), seed=block)
+        ((*scores,),) = scorer.shared(cache, [update])
+        expected = [naive(model, row, update).nll for row in rows]
+        assert [score.nll for score in scores] == pytest.approx(expected, rel=1e-4)
+
+
+def test_logits_are_taken_in_slices_without_a_difference(model: EditableModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = random_rows(random.Random(0), 5)
+    updates = [low_rank(model, model.mlp_output_weight(1), seed=seed) for seed in range(2)]
+    expected = Scorer(model).each([rows, rows], updates)
+    monkeypatch.setattr("collapse_tests.engine.scoring._CPU_LOGITS", 3 * model.vocabulary_size)
+    for found, whole in zip(Scorer(model).each([rows, rows], updates), expected, strict=True):
+        assert [score.predicted for score in found] == [score.predicted for score in whole]
+        assert [score.nll for score in found] == pytest.approx([score.nll for score in whole], rel=1e-6)
+
+
+@pytest.mark.parametrize("make", [low_rank, dense])
+def test_a_case_that_is_not_finite_does_not_touch_the_others(model: EditableModel, make: type) -> None:
+    name = model.mlp_output_weight(1)
+    rows = random_rows(random.Random(0), 3)
+    good = low_rank(model, name)
+    scorer = Scorer(model)
+    for value in (float("nan"), float("inf")):
+        bad = make(model, name, scale=value)
+        shared = scorer.shared(RowCache(rows), [good, bad, good])
+        each = scorer.each([rows, rows, rows], [good, bad, None])
+        assert all(score.nll != score.nll for score in (*shared[1], *each[1]))
+        expected = [naive(model, row, good).nll for row in rows]
+        for scores in (shared[0], shared[2], each[0]):
+            assert [score.nll for score in scores] == pytest.approx(expected, rel=1e-4)
+
+
+def test_no_updates_and_no_rows(model: EditableModel) -> None:
+    assert Scorer(model).shared(RowCache(random_rows(random.Random(0), 2)), []) == []
+    assert Scorer(model).each([[], []], [None, None]) == [[], []]

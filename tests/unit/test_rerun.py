@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import pytest
+
+from collapse_tests.cases import Case
+from collapse_tests.edit_request import EditRequest
+from collapse_tests.rerun import rerun_command
+from collapse_tests.settings import Override, Settings
+
+REQUEST = EditRequest("Oslo is in", "Oslo", "Peru")
+
+
+def words(settings: Settings, model: str = "smollm2-135m", editor: str = "rome", edit_id: str = "smoke:3") -> list[str]:
+    return shlex.split(rerun_command(Case(model, editor, edit_id, REQUEST), settings))
+
+
+def test_defaults_are_left_out() -> None:
+    assert words(Settings(("rome", "c-rome"))) == [
+        *("pytest", "--editor", "rome", "--model", "smollm2-135m", "--edits", "smoke"),
+        *("-k", "[smollm2-135m-rome-smoke:3]"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"edits": ("smoke", "my facts.json")}, ["--edits", "smoke,my facts.json"]),
+        ({"edits_limit": 5}, ["--edits-limit", "5"]),
+        ({"edits_sample": 7}, ["--edits-sample", "7"]),
+        ({"ppl_texts": "it's a path.txt"}, ["--ppl-texts", "it's a path.txt"]),
+        ({"device": "cuda:1"}, ["--device", "cuda:1"]),
+        ({"dtype": "bfloat16"}, ["--dtype", "bfloat16"]),
+        ({"seed": 3}, ["--seed", "3"]),
+        ({"batch_size": 4}, ["--batch-size", "4"]),
+        ({"tf32": True}, ["--tf32"]),
+        ({"fail_ineffective": True}, ["--fail-ineffective"]),
+        ({"overrides": (Override("rome", "steps", 3),)}, ["--set", "rome.steps=3"]),
+        ({"overrides": (Override("rome", "block", None),)}, ["--set", "rome.block=null"]),
+        ({"overrides": (Override("rome", "keys", "prompt"),)}, ["--set", "rome.keys=prompt"]),
+        (
+            {"overrides": (Override("rome", "context_lengths", [[5, 10]]),)},
+            ["--set", "rome.context_lengths=[[5, 10]]"],
+        ),
+    ],
+)
+def test_other_values_are_given(options: dict[str, Any], expected: list[str]) -> None:
+    given = words(Settings(**{"editors": ("rome",), **options}))
+    start = given.index(expected[0])
+    assert given[start : start + len(expected)] == expected
+    assert len(given) == 9 + (0 if "edits" in options else len(expected))
+
+
+@pytest.mark.parametrize("limit", [500.0, 0.1, 1234567.0, 1000.0001, 1e300, float("inf")])
+def test_the_limit_is_exact(limit: float) -> None:
+    given = words(Settings(("rome",), ppl_limit=limit))
+    assert float(given[given.index("--ppl-limit") + 1]) == limit
+
+
+def test_paths_with_spaces_and_quotes_survive_the_shell() -> None:
+    given = words(Settings(("x",)), model="/my models/it's tiny", editor="pack.mod:Editor")
+    assert given[given.index("--model") + 1] == "/my models/it's tiny"
+    assert given[given.index("--editor") + 1] == "pack.mod:Editor"
+    assert given[-2:] == ["-k", "[it_s_tiny-Editor-smoke:3]"]
+
+
+def test_one_line() -> None:
+    assert "\n" not in rerun_command(Case("m", "e", "f:0", REQUEST), Settings(("e",)))
+
+
+def test_a_case_whose_id_is_no_keyword_is_selected_by_its_request() -> None:
+    assert words(Settings(("x",), models=("a", "b/a")), model="a")[-1] == "[a-rome-smoke:3]"
+    given = shlex.split(rerun_command(Case("a", "rome", "f:1", REQUEST, "a~2-rome"), Settings(("rome",))))
+    assert given[-2:] == ["-k", "f:1"]
