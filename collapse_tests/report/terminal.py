@@ -137,9 +137,7 @@ def _table(columns: Sequence[_Column[_Row]], rows: Sequence[_Row], notation: Not
     )
     for column in columns:
         # Only elastic columns may shrink, so that numbers stay whole for as long as there is any text to shorten.
-        table.add_column(
-            Text(column.header), justify=column.justify, no_wrap=not column.elastic, vertical="bottom"
-        )
+        table.add_column(Text(column.header), justify=column.justify, no_wrap=not column.elastic, vertical="bottom")
     for row in rows:
         table.add_row(*(column.cell(row) for column in columns))
     return table
