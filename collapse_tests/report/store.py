@@ -51,12 +51,13 @@ class RunDirectory:
         Raises:
             InfrastructureError: the directory or a file in it cannot be made.
         """
+        text = _as_json(environment)  # before anything is made: what is no data leaves no directory behind
         with _writing(reports_dir):
             reports_dir.mkdir(parents=True, exist_ok=True)
             path = _make_new(reports_dir, now.strftime("%Y%m%d-%H%M%S"))
-        run = cls(path)
-        run.write_environment(environment)
-        return run
+        with _writing(path):
+            (path / ENVIRONMENT_FILE).write_text(text, encoding="ascii")
+        return cls(path)
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Write the fingerprint, or a fuller one in its place.
@@ -64,7 +65,7 @@ class RunDirectory:
         Raises:
             InfrastructureError: the file cannot be written.
         """
-        text = json.dumps(_plain(environment), indent=2, allow_nan=False) + "\n"
+        text = _as_json(environment)
         with _writing(self.path):
             (self.path / ENVIRONMENT_FILE).write_text(text, encoding="ascii")
 
@@ -178,6 +179,10 @@ def _writing(path: Path) -> Iterator[None]:
             f"cannot write reports to {path}: {error.strerror or error}; "
             "free some space there or choose another place with --reports-dir"
         ) from error
+
+
+def _as_json(environment: Mapping[str, Any]) -> str:
+    return json.dumps(_plain(environment), indent=2, allow_nan=False) + "\n"
 
 
 def _plain(value: Any) -> Any:

@@ -258,14 +258,19 @@ def test_a_bad_boolean_in_the_ini_file_is_a_usage_error(pytester: pytest.Pyteste
         ("rome.v_lr=0.5", Override("rome", "v_lr", 0.5)),
         ("rome.v_lr=5e-4", Override("rome", "v_lr", 0.0005)),
         ("c-rome.layers=[3, 4]", Override("c-rome", "layers", [3, 4])),
-        ("pack.age:attr.flag=true", Override("pack.age:attr", "flag", True)),
+        ("os.path:join.flag=true", Override("os.path:join", "flag", True)),
         ("rome.name=a=b", Override("rome", "name", "a=b")),
         ("rome.name='5e-4'", Override("rome", "name", "5e-4")),
         ("rome.covariance=null", Override("rome", "covariance", None)),
     ],
 )
 def test_overrides_are_read_as_yaml(pytester: pytest.Pytester, text: str, expected: Override) -> None:
-    assert settings(pytester, "--set", text).overrides == (expected,)
+    assert settings(pytester, "--editor", expected.editor, "--set", text).overrides == (expected,)
+
+
+def test_an_override_of_an_editor_that_does_not_run_is_refused(pytester: pytest.Pytester) -> None:
+    with pytest.raises(UsageError, match=r"--set c-rome.block: no editor 'c-rome' in this run; it has rome"):
+        settings(pytester, "--set=c-rome.block=1")
 
 
 @pytest.mark.parametrize("text", ["rome", "rome.v_lr", "v_lr=1", "rome.=1", ".v_lr=1", "rome.v_lr=", "rome.1x=2"])
