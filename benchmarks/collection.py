@@ -29,8 +29,8 @@ COLLECTION_LIMIT_S = 10.0
 OVERHEAD_LIMIT_MS = 1.0
 FRAMEWORKS = ("torch", "transformers")
 
-#: No cache to write; no conftest, as above the suite of an editable install lies this repository's own.
-QUIET = ("-q", "-p", "no:cacheprovider", "--noconftest")
+#: No cache to write.
+QUIET = ("-q", "-p", "no:cacheprovider")
 
 BARE_TEST = """
 import pytest
