@@ -86,7 +86,7 @@ def test_the_printed_command_works_for_the_second_file_of_a_name(gate_project: G
     (gate_project.path / "more").mkdir()
     gate_project.write_facts([{"prompt": "The rain is a", "subject": "rain", "target_new": "cat"}], "more/facts.jsonl")
     result = gate_project.run(
-        *("--edits-limit", "1", "--set", "rome.second_moment=null"),
+        *("--edits-limit", "1", "--set", "my_editors:overflows.note=null"),
         edits="facts.jsonl,more/facts.jsonl",
         editor="my_editors:overflows",
     )
