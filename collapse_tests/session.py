@@ -139,8 +139,7 @@ class GateSession:
         report.user_properties = list(item.user_properties)  # JUnit takes those of the teardown's report
         report.duration += sum(record.seconds.values())
         carrier: Any = report
-        # A plain string for the verdict, as xdist's serialiser takes no subclass of one.
-        carrier.collapse_record = record.to_dict() | {"verdict": str(record.verdict)}
+        carrier.collapse_record = record.to_dict()
         if self._gate is not None and self._gate.device is not None:
             carrier.collapse_device = device_facts(self._gate.device)
 
