@@ -12,9 +12,11 @@ from collapse_tests.settings import Override
 __all__ = [
     "AUTO",
     "DTYPES",
+    "MATMUL_PRECISIONS",
     "parse_batch_size",
     "parse_device",
     "parse_dtype",
+    "parse_matmul_precision",
     "parse_names",
     "parse_overrides",
     "parse_path",
@@ -25,6 +27,7 @@ __all__ = [
 
 AUTO = "auto"
 DTYPES = ("float32", "bfloat16", "float16", "float64")
+MATMUL_PRECISIONS = (AUTO, "float32", "tf32", "bfloat16")
 _MAX_SEED = 2**32 - 1  # what every random generator a run may seed accepts
 
 
@@ -120,6 +123,17 @@ def parse_dtype(text: str) -> str:
     """
     if text not in DTYPES:
         raise UsageError(f"{text!r} is no dtype; give one of {', '.join(DTYPES)}")
+    return text
+
+
+def parse_matmul_precision(text: str) -> str:
+    """One of `MATMUL_PRECISIONS`.
+
+    Raises:
+        UsageError: `text` is something else.
+    """
+    if text not in MATMUL_PRECISIONS:
+        raise UsageError(f"{text!r} is no matmul precision; give one of {', '.join(MATMUL_PRECISIONS)}")
     return text
 
 

@@ -15,9 +15,11 @@ from collapse_tests.errors import UsageError
 from collapse_tests.option_values import (
     AUTO,
     DTYPES,
+    MATMUL_PRECISIONS,
     parse_batch_size,
     parse_device,
     parse_dtype,
+    parse_matmul_precision,
     parse_names,
     parse_overrides,
     parse_path,
@@ -95,7 +97,6 @@ def add_options(parser: pytest.Parser) -> None:
             parser.addini(option.dest, f"default of {option.flag}", type=kind, default=None)
     for flag, dest, value, text in _FLAGS:
         _add(group, flag, dest=dest, action="store_const", const=value, default=None, help=text)
-    parser.addini("collapse_tf32", "default of --tf32", type="bool", default=None)
     parser.addini("collapse_fail_ineffective", "default of --fail-ineffective", type="bool", default=None)
 
 
@@ -125,7 +126,7 @@ def settings_from(config: pytest.Config) -> Settings | None:
         ppl_texts=_or(values["collapse_ppl_texts"], DEFAULT_PPL_TEXTS),
         device=_or(values["collapse_device"], AUTO),
         dtype=_or(values["collapse_dtype"], DTYPES[0]),
-        tf32=_or(_flag(config, "collapse_tf32"), False),
+        matmul_precision=_or(values["collapse_matmul_precision"], AUTO),
         seed=_or(values["collapse_seed"], 0),
         batch_size=None if batch_size == AUTO else batch_size,
         fail_ineffective=_or(_flag(config, "collapse_fail_ineffective"), False),
@@ -278,6 +279,14 @@ _OPTIONS = (
     ),
     _Option("device", "auto, cpu, cuda or cuda:N. Default: auto.", parse_device, "DEVICE"),
     _Option("dtype", f"{', '.join(DTYPES[:-1])} or {DTYPES[-1]}. Default: {DTYPES[0]}.", parse_dtype, "DTYPE"),
+    _Option(
+        "matmul-precision",
+        f"Round the factors of float32 matrix products to {', '.join(MATMUL_PRECISIONS[1:-1])} or "
+        f"{MATMUL_PRECISIONS[-1]}. Default: {AUTO}, which is tf32 on a GPU, and on a CPU bfloat16 if it has "
+        "instructions for it.",
+        parse_matmul_precision,
+        "TYPE",
+    ),
     _Option("seed", "Seeds the sample, the context templates and every editor. Default: 0.", parse_seed, "N"),
     _Option(
         "batch-size",
@@ -297,7 +306,7 @@ _OPTIONS = (
 )
 
 _FLAGS = (
-    ("--tf32", "collapse_tf32", True, "Let float32 matrix products use TF32 on a GPU: faster, less precise."),
-    ("--no-tf32", "collapse_tf32", False, "Keep them exact. This is the default."),
+    ("--tf32", "collapse_matmul_precision", "tf32", "Short for --matmul-precision tf32."),
+    ("--no-tf32", "collapse_matmul_precision", "float32", "Short for --matmul-precision float32."),
     ("--fail-ineffective", "collapse_fail_ineffective", True, "Fail a case whose edit does not take, too."),
 )

@@ -12,6 +12,19 @@ from collapse_tests.settings import Settings
 
 __all__ = ["rerun_command"]
 
+#: Settings that are options of the same name with a value.
+_VALUED = (
+    "edits_limit",
+    "edits_sample",
+    "ppl_limit",
+    "ppl_texts",
+    "device",
+    "dtype",
+    "matmul_precision",
+    "seed",
+    "batch_size",
+)
+
 #: What pytest's `-k` takes as one word.
 _KEYWORD = re.compile(r"[\w:+\-.\[\]\\/]+")
 
@@ -20,11 +33,10 @@ def rerun_command(case: Case, settings: Settings) -> str:
     """A `pytest` command that runs just this case, with every option that is not the default."""
     words = ["pytest", "--editor", case.editor, "--model", case.model, "--edits", ",".join(settings.edits)]
     defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
-    for name in ("edits_limit", "edits_sample", "ppl_limit", "ppl_texts", "device", "dtype", "seed", "batch_size"):
+    for name in _VALUED:
         value = getattr(settings, name)
         if value != defaults[name]:
             words += [f"--{name.replace('_', '-')}", str(value).removesuffix(".0")]
-    words += ["--tf32"] if settings.tf32 else []
     words += ["--fail-ineffective"] if settings.fail_ineffective else []
     for override in settings.overrides:
         words += ["--set", f"{override.editor}.{override.field}={_as_yaml(override.value)}"]

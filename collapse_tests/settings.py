@@ -39,7 +39,7 @@ class Settings:
         ppl_texts: `default` for the shipped sentences, or a path.
         device: `auto`, `cpu`, `cuda` or `cuda:n`.
         dtype: `float32`, `bfloat16`, `float16` or `float64`.
-        tf32: whether float32 matrix products may use TF32 on a GPU.
+        matmul_precision: `auto`, `float32`, `tf32` or `bfloat16`: what float32 matrix products are rounded to.
         seed: seeds the context templates, `edits_sample` and every editor.
         batch_size: requests edited together, or None to choose by the device.
         fail_ineffective: whether an edit that does not take fails its test.
@@ -56,7 +56,7 @@ class Settings:
     ppl_texts: str = DEFAULT_PPL_TEXTS
     device: str = "auto"
     dtype: str = "float32"
-    tf32: bool = False
+    matmul_precision: str = "auto"
     seed: int = 0
     batch_size: int | None = None
     fail_ineffective: bool = False

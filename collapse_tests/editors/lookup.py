@@ -6,6 +6,7 @@ its index is the length of the encoded text up to and including the subject, les
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,31 +47,46 @@ class RequestRows:
     target: tuple[int, ...]
 
 
-def request_rows(model: EditableModel, request: EditRequest, templates: Sequence[str]) -> RequestRows:
-    """Tokenise a request in every context template.
+def request_rows(model: EditableModel, requests: Sequence[EditRequest], templates: Sequence[str]) -> list[RequestRows]:
+    """Tokenise requests in every context template.
 
     Args:
         model: gives the tokenizer.
-        request: the edit request.
+        requests: the edit requests.
         templates: context templates, each with one `{}`; the bare one first.
 
     Raises:
-        EditorError: the subject or the target has no tokens of its own.
+        EditorError: a subject or a target has no tokens of its own.
     """
+    prompts: list[str] = []
+    lookups: list[str] = []
+    for request in requests:
+        for template in templates:
+            lookups.append(template.replace(BARE_TEMPLATE, request.prefix) + request.subject)
+            prompts.append(lookups[-1] + request.suffix)
+    # One call for all texts, since a call costs more than a text.
+    ids = model.encode_all([*prompts, *lookups])
+    rows = iter(zip(ids[: len(prompts)], ids[len(prompts) :], strict=True))
+    found = []
+    for request in requests:
+        target = _target(model, request)
+        contexts = tuple(
+            LookupRow((*prompt, *target[:-1]), min(len(upto), len(prompt)) - 1)
+            for prompt, upto in itertools.islice(rows, len(templates))
+        )
+        found.append(RequestRows(contexts, _essence(model, request), target))
+    return found
+
+
+def _target(model: EditableModel, request: EditRequest) -> tuple[int, ...]:
     target = model.answer_ids(request.prompt, request.target_new)
     if not target:
         raise EditorError(f"target_new {request.target_new!r} tokenises to nothing")
+    return tuple(target)
+
+
+def _essence(model: EditableModel, request: EditRequest) -> LookupRow:
     if not model.encode(request.subject, special_tokens=False):
         raise EditorError(f"subject {request.subject!r} tokenises to nothing")
-    rows = tuple(
-        _row(model, template.replace(BARE_TEMPLATE, request.prefix), request, target[:-1]) for template in templates
-    )
     known = len(model.encode(request.subject))
-    essence = model.encode(f"{request.subject} is a")[:known]
-    return RequestRows(rows, LookupRow(tuple(essence), known - 1), tuple(target))
-
-
-def _row(model: EditableModel, before: str, request: EditRequest, continuation: Sequence[int]) -> LookupRow:
-    ids = model.encode(before + request.subject + request.suffix)
-    lookup = len(model.encode(before + request.subject)) - 1
-    return LookupRow((*ids, *continuation), min(lookup, len(ids) - 1))
+    return LookupRow(tuple(model.encode(f"{request.subject} is a")[:known]), known - 1)

@@ -34,8 +34,9 @@ from collapse_tests.editors.value_optimisation import (
     trace_lookups,
 )
 from collapse_tests.errors import EditorError, UsageError
-from collapse_tests.models.batching import length_buckets
 from collapse_tests.models.editable import EditableModel
+from collapse_tests.models.memory import TokenBudget
+from collapse_tests.models.workload import gradient_budget, pass_overhead
 from collapse_tests.weight_update import LowRankDelta, WeightUpdate
 
 __all__ = ["Rome", "RomeHyperparameters", "default_block"]
@@ -93,6 +94,7 @@ class Rome:
         self._templates = None if templates is None else tuple(templates)
         self._second_moment: SecondMoment | None = None
         self._context = EditorContext()
+        self._budget: TokenBudget | None = None
 
     def prepare(self, model: EditableModel, context: EditorContext) -> None:
         """Generate or load the context templates, and factorise the second moment if one is given.
@@ -130,19 +132,21 @@ class Rome:
         """
         if self._templates is None:
             raise EditorError(f"{self.name}: prepare() has to be called before compute_updates()")
-        rows = [request_rows(model, request, self._templates) for request in requests]
-        updates: dict[int, WeightUpdate] = {}
-        # Requests whose prompts go on equally far after the subject waste no work on padding.
-        for group in length_buckets([_suffix_length(row) for row in rows], max_tokens=1 << 62):
-            batch = self._batch(model, [rows[index] for index in group])
-            updates.update(zip(group, batch, strict=True))
-        return [updates[index] for index in range(len(requests))]
+        if not requests:
+            return []
+        rows = request_rows(model, requests, self._templates)
+        if self._budget is None:
+            self._budget = gradient_budget(model)
+        least = max(len(row.ids) - row.lookup for request in rows for row in request.contexts) * len(self._templates)
+        return self._budget.run(lambda: self._batch(model, rows), least)
 
     def _batch(self, model: EditableModel, rows: Sequence[RequestRows]) -> list[WeightUpdate]:
+        assert self._budget is not None
         block = self.block(model)
-        trace = trace_lookups(model, rows, block)
+        trace = trace_lookups(model, rows, block, max_tokens=self._budget.tokens, overhead=pass_overhead(model))
         initial = trace.values[:, 0]  # the MLP's output is its last layer's; dropout is off
-        found = optimise_values(model, trace, block, initial, self.hyperparameters.objective, self._context.progress)
+        with model.fast_products():
+            found = optimise_values(model, trace, initial, self.hyperparameters.objective, self._context.progress)
         return self._updates(model, block, trace, found)
 
     def _updates(
@@ -185,10 +189,6 @@ class Rome:
             )
             for index in range(len(left))
         ]
-
-
-def _suffix_length(rows: RequestRows) -> int:
-    return max(len(row.ids) - row.lookup for row in rows.contexts)
 
 
 def _norm(vectors: torch.Tensor) -> torch.Tensor:

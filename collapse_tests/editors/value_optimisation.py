@@ -6,23 +6,26 @@ makes the model say the new answer in every context, while what it predicts afte
 Two things do not depend on δ and are computed once: everything up to the edited block, and the keys and values
 of all tokens before the subject's last one in the blocks above (attention is causal). Each step therefore runs
 only the tokens from the subject's last one on, through the blocks above the edited one.
+
+All requests of a batch take their steps together. Within a step the context rows pass in rectangles, one for each
+length after the lookup, and each pass ends with its backward pass, so that the activations of one are held at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 
-from collapse_tests.editors.lookup import RequestRows
+from collapse_tests.editors.lookup import LookupRow, RequestRows
 from collapse_tests.editors.protocol import Progress
-from collapse_tests.models.attention import PrefixKeyValues, RecordingKeyValues, prefix_mask
-from collapse_tests.models.batching import pad_right
+from collapse_tests.models.batching import length_buckets, pad_right
 from collapse_tests.models.editable import EditableModel
+from collapse_tests.models.suffixes import SuffixRows, cut_suffixes
 
-__all__ = ["LookupTrace", "OptimisedValues", "ValueObjective", "optimise_values", "trace_lookups"]
+__all__ = ["ContextRows", "LookupTrace", "OptimisedValues", "ValueObjective", "optimise_values", "trace_lookups"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,120 +65,118 @@ class OptimisedValues:
 
 
 @dataclass(frozen=True, slots=True)
-class LookupTrace:
-    """What the unedited model computes at the lookups of a batch, and how to go on from there.
-
-    B requests with J context rows and one essence row each; S columns from the lookup on.
+class ContextRows:
+    """The context rows of requests that end equally far after their lookups; n requests, J rows each.
 
     Attributes:
-        keys: (B, J, d_k) input of the edited matrix at the lookup of each context row.
-        values: (B, J, hidden size) its output there.
-        hidden: (B, J + 1, S, hidden size) output of the edited block from the lookup on.
-        positions: (B, J + 1, S) absolute positions of those columns.
-        prefix: keys and values before the lookup, rows flattened, for the blocks above; None if there is none.
-        prefix_lengths: (B, J + 1) real tokens of each prefix.
-        width: columns the prefixes are padded to.
-        labels: (B, M) target ids, padded.
-        label_weights: (B, M) 1 / (J · number of target ids), 0 for padding.
-        label_columns: (B, J, M) column that predicts each target id.
+        requests: (n,) index of each request in the batch.
+        suffixes: the n · J rows from the lookup on, to run from the block after the edited one.
+        labels: (n, M) target ids, padded.
+        label_weights: (n, M) 1 / (J · number of target ids), 0 for padding.
+        label_columns: (n, J, M) column that predicts each target id.
     """
 
-    keys: torch.Tensor
-    values: torch.Tensor
-    hidden: torch.Tensor
-    positions: torch.Tensor
-    prefix: PrefixKeyValues | None
-    prefix_lengths: torch.Tensor
-    width: int
+    requests: torch.Tensor
+    suffixes: SuffixRows
     labels: torch.Tensor
     label_weights: torch.Tensor
     label_columns: torch.Tensor
 
-    def select(self, requests: torch.Tensor) -> LookupTrace:
-        """The part of the trace that belongs to some requests, by index."""
-        rows = self.hidden.shape[1]
-        flat = (requests[:, None] * rows + torch.arange(rows, device=requests.device)).flatten()
-        return LookupTrace(
-            keys=self.keys[requests],
-            values=self.values[requests],
-            hidden=self.hidden[requests],
-            positions=self.positions[requests],
-            prefix=None if self.prefix is None else self.prefix.select(flat),
-            prefix_lengths=self.prefix_lengths[requests],
-            width=self.width,
-            labels=self.labels[requests],
-            label_weights=self.label_weights[requests],
-            label_columns=self.label_columns[requests],
+    def select(self, kept: torch.Tensor) -> ContextRows:
+        """Those of the requests that are marked in `kept` (requests of the batch,)."""
+        (own,) = kept[self.requests].nonzero(as_tuple=True)
+        rows = self.label_columns.shape[1]
+        flat = (own[:, None] * rows + torch.arange(rows, device=own.device)).flatten()
+        return ContextRows(
+            requests=self.requests[own],
+            suffixes=self.suffixes.select(flat),
+            labels=self.labels[own],
+            label_weights=self.label_weights[own],
+            label_columns=self.label_columns[own],
         )
 
 
+@dataclass(frozen=True, slots=True)
+class LookupTrace:
+    """What the unedited model computes at the lookups of a batch, and how to go on from there.
+
+    B requests with J context rows and one essence row each.
+
+    Attributes:
+        keys: (B, J, d_k) input of the edited matrix at the lookup of each context row.
+        values: (B, J, hidden size) its output there.
+        contexts: the context rows, every request in one of the groups.
+        essence: the B essence rows; a single column, as they end with the lookup.
+    """
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    contexts: tuple[ContextRows, ...]
+    essence: SuffixRows
+
+
 @torch.no_grad()
-def trace_lookups(model: EditableModel, requests: Sequence[RequestRows], block: int) -> LookupTrace:
+def trace_lookups(
+    model: EditableModel, requests: Sequence[RequestRows], block: int, *, max_tokens: int, overhead: float
+) -> LookupTrace:
     """Run the unedited model once over all rows of some requests; see `LookupTrace`.
 
     Args:
         model: unedited.
         requests: with the same number of contexts each.
         block: the block whose MLP output is to be edited.
+        max_tokens: columns that the context rows of one group may have from the lookups on, all rows together.
+        overhead: columns that take as long as running one more group.
     """
-    rows = [row for request in requests for row in (*request.contexts, request.essence)]
-    shape = (len(requests), len(requests[0].contexts) + 1)
+    n_rows = len(requests[0].contexts)
+    lengths = [max(len(row.ids) - row.lookup for row in request.contexts) for request in requests]
+    groups = length_buckets(lengths, max_tokens=max(1, max_tokens // n_rows), overhead=overhead / n_rows)
+    keys: list[torch.Tensor] = []
+    values: list[torch.Tensor] = []
+    contexts: list[ContextRows] = []
+    for group in groups:
+        members = [requests[index] for index in group]
+        with model.captured(model.family.mlp_output(block)) as captured:
+            suffixes, lookups, ends = _suffixes(model, [row for member in members for row in member.contexts], block)
+        at_lookup = torch.arange(len(lookups), device=model.device), lookups
+        keys.append(captured.input[at_lookup].unflatten(0, (-1, n_rows)))
+        values.append(captured.output[at_lookup].unflatten(0, (-1, n_rows)))
+        labels = _labels([member.target for member in members], (ends - lookups).view(-1, n_rows))
+        contexts.append(ContextRows(torch.tensor(group, device=model.device), suffixes, **labels))
+    order = torch.cat([rows.requests for rows in contexts]).argsort()
+    essence, _, _ = _suffixes(model, [request.essence for request in requests], block)
+    return LookupTrace(torch.cat(keys)[order], torch.cat(values)[order], tuple(contexts), essence)
+
+
+def _suffixes(
+    model: EditableModel, rows: Sequence[LookupRow], block: int
+) -> tuple[SuffixRows, torch.Tensor, torch.Tensor]:
+    """Rows from their lookups on, to run from the block after `block`; their (rows,) lookups and lengths."""
     ids = pad_right([row.ids for row in rows], model.device)
     lookups = torch.tensor([row.lookup for row in rows], device=model.device)
     lengths = torch.tensor([len(row.ids) for row in rows], device=model.device)
-
-    hidden = model.hidden_at(ids, block)
-    with model.captured(model.family.mlp_output(block)) as captured:
-        hidden = model.run_blocks(hidden, block, block + 1)
-    at_lookup = torch.arange(len(rows), device=model.device), lookups
-    keys, values = (tensor[at_lookup].view(*shape, -1)[:, :-1] for tensor in (captured.input, captured.output))
-
-    width = int(lookups.max())
-    prefix = _prefix(model, hidden[:, :width], block + 1)
-    columns = int((lengths - lookups).max())
-    # Rows that end before the widest one repeat their last column, which nothing looks at.
-    positions = torch.minimum(lookups[:, None] + torch.arange(columns, device=model.device), lengths[:, None] - 1)
-    suffix = hidden.gather(1, positions[..., None].expand(-1, -1, hidden.shape[-1]))
-    return LookupTrace(
-        keys=keys,
-        values=values,
-        hidden=suffix.view(*shape, columns, -1),
-        positions=positions.view(*shape, columns),
-        prefix=prefix,
-        prefix_lengths=lookups.view(shape),
-        width=width,
-        **_labels(requests, (lengths - lookups).view(shape)[:, :-1]),
-    )
+    hidden = model.hidden_at(ids, block + 1)
+    with model.fast_products():
+        return cut_suffixes(model, hidden, lookups, lengths, block + 1), lookups, lengths
 
 
-def _prefix(model: EditableModel, hidden: torch.Tensor, start: int) -> PrefixKeyValues | None:
-    """Keys and values of the columns before the lookups, for blocks `start` and up."""
-    if hidden.shape[1] == 0 or start == model.n_blocks:
-        return None
-    recorded = RecordingKeyValues()
-    model.run_blocks(hidden, start, keys=recorded)
-    return PrefixKeyValues(recorded.layers)
-
-
-def _labels(requests: Sequence[RequestRows], suffix_lengths: torch.Tensor) -> dict[str, torch.Tensor]:
+def _labels(targets: Sequence[tuple[int, ...]], suffix_lengths: torch.Tensor) -> dict[str, torch.Tensor]:
     device = suffix_lengths.device
-    counts = torch.tensor([len(request.target) for request in requests], device=device)
+    counts = torch.tensor([len(target) for target in targets], device=device)
     offsets = torch.arange(int(counts.max()), device=device)
     real = offsets < counts[:, None]
     # The row holds all but the last target id, so target id q is predicted at column length - count + q.
     columns = suffix_lengths[:, :, None] - counts[:, None, None] + offsets
     return {
-        "labels": pad_right([request.target for request in requests], device),
+        "labels": pad_right(targets, device),
         "label_weights": real / (counts[:, None] * suffix_lengths.shape[1]),
         "label_columns": columns.clamp_min(0).clamp_max(int(suffix_lengths.max()) - 1),
     }
 
 
-@torch.enable_grad()
 def optimise_values(
     model: EditableModel,
     trace: LookupTrace,
-    block: int,
     initial: torch.Tensor,
     objective: ValueObjective,
     progress: Progress,
@@ -184,8 +185,7 @@ def optimise_values(
 
     Args:
         model: unedited.
-        trace: of the requests.
-        block: the edited block; δ is added to its output.
+        trace: of the requests; δ is added to the output of its block.
         initial: (requests, hidden size) v₀, which scales the norm penalty and the projection.
         objective: hyper-parameters.
         progress: told the step.
@@ -200,46 +200,103 @@ def optimise_values(
     delta = torch.zeros(count, initial.shape[-1], dtype=dtype, device=model.device, requires_grad=True)
     optimiser = torch.optim.Adam([delta], lr=objective.learning_rate)
     result = OptimisedValues(torch.zeros_like(delta, requires_grad=False), [0] * count, [float("nan")] * count)
-    active = torch.arange(count, device=model.device)
-    reference: torch.Tensor | None = None
+    active = _Active(trace.contexts, trace.essence, torch.arange(count, device=model.device), None)
 
     for step in range(objective.steps):
-        progress(f"optimising values, {len(active)} of {count} edits active", step, objective.steps)
+        progress(f"optimising values, {len(active.requests)} of {count} edits active", step, objective.steps)
+        last = step == objective.steps - 1
         optimiser.zero_grad()
-        current = delta[active]
-        nll, essence = _forward(model, trace, block, current)
-        if reference is None:
-            reference = essence.detach()
-        # F.kl_div(input, target) is KL(target ‖ input): the initial distribution is the input.
-        kl = F.kl_div(reference, essence, log_target=True, reduction="none").sum(-1)
-        penalty = torch.linalg.vector_norm(current, dim=-1) / norms[active] ** 2
-        loss = nll + objective.kl_factor * kl + objective.weight_decay * penalty
-        done = torch.full_like(loss, step == objective.steps - 1, dtype=torch.bool) | (loss < objective.stop_loss)
-        _retire(result, active, current, loss, done, step)
+        with torch.set_grad_enabled(not last):
+            loss, active = _losses(model, active, delta, norms, objective)
+        done = torch.full_like(loss, last, dtype=torch.bool) | (loss < objective.stop_loss)
+        _retire(result, active.requests, delta, loss, done, step)
         if done.all():
             break
-        if done.any():
-            loss = loss[~done]
-        loss.sum().backward()
         optimiser.step()
         _project(delta, objective.clamp_norm_factor * norms)
         if done.any():
-            keep = (~done).nonzero().flatten()
-            active, trace, reference = active[keep], trace.select(keep), reference[keep]
+            active = active.without(done)
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Active:
+    """The requests that are still being optimised.
+
+    Attributes:
+        contexts: their context rows.
+        essence: their essence rows.
+        requests: (active,) their indices in the batch.
+        reference: (active, vocabulary) initial log-probabilities of the essence rows; None before the first step.
+    """
+
+    contexts: tuple[ContextRows, ...]
+    essence: SuffixRows
+    requests: torch.Tensor
+    reference: torch.Tensor | None
+
+    def without(self, done: torch.Tensor) -> _Active:
+        """Those that are not marked in `done` (active,)."""
+        (own,) = (~done).nonzero(as_tuple=True)
+        kept = torch.zeros(int(self.requests.max()) + 1, dtype=torch.bool, device=done.device)
+        kept[self.requests[own]] = True
+        contexts = [rows.select(kept) for rows in self.contexts]
+        return _Active(
+            contexts=tuple(rows for rows in contexts if len(rows.requests)),
+            essence=self.essence.select(own),
+            requests=self.requests[own],
+            reference=None if self.reference is None else self.reference[own],
+        )
+
+
+def _losses(
+    model: EditableModel, active: _Active, delta: torch.Tensor, norms: torch.Tensor, objective: ValueObjective
+) -> tuple[torch.Tensor, _Active]:
+    """Loss of every active request (active,), gradients added to `delta`; and the requests with their reference."""
+    current = delta[active.requests]
+    essence = model.head(active.essence.run(model, current)[:, 0]).to(delta.dtype).log_softmax(-1)
+    reference = essence.detach() if active.reference is None else active.reference
+    # F.kl_div(input, target) is KL(target ‖ input): the initial distribution is the input.
+    kl = F.kl_div(reference, essence, log_target=True, reduction="none").sum(-1)
+    penalty = torch.linalg.vector_norm(current, dim=-1) / norms[active.requests] ** 2
+    loss = objective.kl_factor * kl + objective.weight_decay * penalty
+    _backward(loss)
+    total = torch.zeros_like(norms).index_add(0, active.requests, loss.detach())
+    for rows in active.contexts:
+        nll = _target_nll(model, rows, delta[rows.requests])
+        _backward(nll)
+        total.index_add_(0, rows.requests, nll.detach())
+    return total[active.requests], replace(active, reference=reference)
+
+
+def _backward(losses: torch.Tensor) -> None:
+    """Each request's loss depends on its own row of δ alone, so their sum gives each its own gradient."""
+    if losses.requires_grad:
+        losses.sum().backward()
+
+
+def _target_nll(model: EditableModel, rows: ContextRows, delta: torch.Tensor) -> torch.Tensor:
+    """Mean NLL of the target over contexts and target tokens, (requests,), under δ (requests, hidden size)."""
+    count, n_rows, _ = rows.label_columns.shape
+    hidden = rows.suffixes.run(model, delta.repeat_interleave(n_rows, 0)).unflatten(0, (count, n_rows))
+    request, context, label = (rows.label_weights[:, None] > 0).expand(-1, n_rows, -1).nonzero(as_tuple=True)
+    predicting = hidden[request, context, rows.label_columns[request, context, label]]
+    losses = F.cross_entropy(model.head(predicting).to(delta.dtype), rows.labels[request, label], reduction="none")
+    weights = rows.label_weights[request, label].to(delta.dtype)
+    return torch.zeros_like(delta[:, 0]).index_add(0, request, losses * weights)
 
 
 def _retire(
     result: OptimisedValues,
-    active: torch.Tensor,
-    current: torch.Tensor,
+    requests: torch.Tensor,
+    delta: torch.Tensor,
     loss: torch.Tensor,
     done: torch.Tensor,
     step: int,
 ) -> None:
     """Keep what the finished requests have reached; later steps no longer touch it."""
-    result.delta[active[done]] = current.detach()[done]
-    for index, value, finished in zip(active.tolist(), loss.tolist(), done.tolist(), strict=True):
+    result.delta[requests[done]] = delta.detach()[requests[done]]
+    for index, value, finished in zip(requests.tolist(), loss.tolist(), done.tolist(), strict=True):
         if finished:
             result.steps[index], result.loss[index] = step, value
 
@@ -250,28 +307,3 @@ def _project(delta: torch.Tensor, radius: torch.Tensor) -> None:
     norms = torch.linalg.vector_norm(delta, dim=-1)
     outside = norms > radius
     delta[outside] *= (radius / norms)[outside, None]
-
-
-def _forward(
-    model: EditableModel, trace: LookupTrace, block: int, delta: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean NLL of the targets (requests,) and essence log-probabilities (requests, vocabulary) under δ."""
-    count, rows, columns, _ = trace.hidden.shape
-    hidden = trace.hidden.clone()
-    hidden[:, :, 0] += delta[:, None].to(hidden.dtype)
-    hidden = model.run_blocks(
-        hidden.flatten(0, 1),
-        block + 1,
-        positions=trace.positions.flatten(0, 1),
-        mask=prefix_mask(
-            trace.prefix_lengths.flatten(), 0 if trace.prefix is None else trace.width, columns, hidden.dtype
-        ),
-        keys=trace.prefix,
-    ).view(count, rows, columns, -1)
-
-    essence = model.head(hidden[:, -1, 0]).to(delta.dtype).log_softmax(-1)
-    request, context, label = (trace.label_weights[:, None] > 0).expand(-1, rows - 1, -1).nonzero(as_tuple=True)
-    predicting = hidden[request, context, trace.label_columns[request, context, label]]
-    losses = F.cross_entropy(model.head(predicting).to(delta.dtype), trace.labels[request, label], reduction="none")
-    weights = trace.label_weights[request, label].to(delta.dtype)
-    return torch.zeros_like(delta[:, 0]).index_add(0, request, losses * weights), essence

@@ -18,14 +18,12 @@ from collapse_tests.engine.bench import Bench
 from collapse_tests.engine.runner import BatchRunner, error_record
 from collapse_tests.errors import CollapseError, EditorError, RestorationError
 from collapse_tests.models.loading import load_model
+from collapse_tests.models.workload import requests_per_batch
 from collapse_tests.records import Record
 from collapse_tests.scheduling import chunk_cases
 from collapse_tests.settings import Settings
 
 __all__ = ["Gate", "Outcome"]
-
-_CPU_BATCH = 8
-_GPU_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +108,9 @@ class Gate:
         if self.settings.batch_size is not None:
             return self.settings.batch_size
         try:
-            device = self._runner_for(case).bench.model.device
+            return requests_per_batch(self._runner_for(case).bench.model)
         except CollapseError:
             return 1 << 30  # the whole chunk shares the failure
-        return _CPU_BATCH if device.type == "cpu" else _GPU_BATCH
 
     def _run(self, batch: Sequence[Case]) -> None:
         try:

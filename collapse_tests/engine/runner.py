@@ -13,9 +13,9 @@ from collapse_tests.edit_request import EditRequest
 from collapse_tests.editors.protocol import Editor, Progress
 from collapse_tests.engine.bench import Bench
 from collapse_tests.engine.continuation import continuations
-from collapse_tests.engine.memory import in_halves, is_out_of_memory
 from collapse_tests.errors import CollapseError, EditorError, RestorationError
 from collapse_tests.metrics.edit_quality import edit_quality, quality_rows
+from collapse_tests.models.memory import in_halves, is_out_of_memory
 from collapse_tests.records import EditQuality, Perplexity, Record, Verdict
 from collapse_tests.settings import Settings
 from collapse_tests.verdict import judge

@@ -17,14 +17,11 @@ import torch.nn.functional as F
 from collapse_tests.metrics.rows import RowScore, TokenRow
 from collapse_tests.models.batching import length_buckets, pad_right
 from collapse_tests.models.editable import EditableModel
+from collapse_tests.models.memory import TokenBudget
+from collapse_tests.models.workload import logits_per_slice, pass_overhead, scoring_budget
 from collapse_tests.weight_update import WeightUpdate
 
 __all__ = ["RowCache", "Scorer"]
-
-_CPU_TOKENS = 2048  # per forward pass: enough to keep the cores busy, little enough for their caches
-_GPU_TOKENS = 32768
-_CPU_LOGITS = 1 << 25  # numbers in one slice of logits
-_GPU_LOGITS = 1 << 29
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ class RowCache:
 
     def __init__(self, rows: Sequence[TokenRow]) -> None:
         self.rows = tuple(rows)
-        self.block: int | None = None
+        self.made_for: tuple[int, int] | None = None  # block and token budget
         self.buckets: list[_Bucket] = []
 
 
@@ -69,19 +66,22 @@ class Scorer:
 
     def __init__(self, model: EditableModel, max_tokens: int | None = None) -> None:
         self.model = model
-        on_cpu = model.device.type == "cpu"
-        self.max_tokens = max_tokens or (_CPU_TOKENS if on_cpu else _GPU_TOKENS)
-        self._logits = _CPU_LOGITS if on_cpu else _GPU_LOGITS
+        self.budget = scoring_budget(model) if max_tokens is None else TokenBudget(max_tokens)
 
     @torch.no_grad()
     def shared(self, cache: RowCache, updates: Sequence[WeightUpdate]) -> list[list[RowScore]]:
         """Scores of the same rows under each update, `[update][row]`."""
+        with self.model.fast_products():
+            least = max((len(row.ids) for row in cache.rows), default=1)
+            return self.budget.run(lambda: self._shared(cache, updates), least)
+
+    def _shared(self, cache: RowCache, updates: Sequence[WeightUpdate]) -> list[list[RowScore]]:
         block = self._first_block(updates)
         buckets = self._buckets(cache, block)
         scores: list[list[RowScore | None]] = [[None] * len(cache.rows) for _ in updates]
         for bucket in buckets:
             # No more cases side by side than fit one forward pass.
-            width = max(1, self.max_tokens // bucket.start.shape[:2].numel())
+            width = max(1, self.budget.tokens // bucket.start.shape[:2].numel())
             for first in range(0, len(updates), width):
                 chunk = updates[first : first + width]
                 for case, case_scores in enumerate(self._shared_chunk(bucket, block, chunk)):
@@ -92,6 +92,11 @@ class Scorer:
     @torch.no_grad()
     def each(self, rows: Sequence[Sequence[TokenRow]], updates: Sequence[WeightUpdate | None]) -> list[list[RowScore]]:
         """Scores of each case's own rows under its own update (None: unedited), with the predicted ids."""
+        with self.model.fast_products():
+            least = max((len(row.ids) for case in rows for row in case), default=1)
+            return self.budget.run(lambda: self._each(rows, updates), least)
+
+    def _each(self, rows: Sequence[Sequence[TokenRow]], updates: Sequence[WeightUpdate | None]) -> list[list[RowScore]]:
         flat = [row for case in rows for row in case]
         owner = [case for case, case_rows in enumerate(rows) for _ in case_rows]
         real = [update for update in updates if update is not None]
@@ -108,13 +113,16 @@ class Scorer:
 
     def _buckets(self, cache: RowCache, block: int) -> list[_Bucket]:
         """The cached rows' states at `block`; states at another block are dropped first to keep memory flat."""
-        if cache.block != block:
-            cache.buckets = []
-            cache.buckets, cache.block = self._fill(cache.rows, block), block
+        if cache.made_for != (block, self.budget.tokens):
+            cache.buckets, cache.made_for = [], None
+            cache.buckets = self._fill(cache.rows, block)
+            cache.made_for = block, self.budget.tokens
         return cache.buckets
 
     def _fill(self, rows: Sequence[TokenRow], block: int) -> list[_Bucket]:
-        groups = length_buckets([len(row.ids) - 1 for row in rows], max_tokens=self.max_tokens)
+        groups = length_buckets(
+            [len(row.ids) - 1 for row in rows], max_tokens=self.budget.tokens, overhead=pass_overhead(self.model)
+        )
         return [self._bucket(rows, group, block) for group in groups]
 
     def _bucket(self, rows: Sequence[TokenRow], group: list[int], block: int) -> _Bucket:
@@ -173,7 +181,7 @@ class Scorer:
     def _score(self, bucket: _Bucket, hidden: torch.Tensor, *, predict: bool) -> list[RowScore]:
         """Scores of a bucket's rows from the hidden states after the last block, a slice of logits at a time."""
         predicting = hidden[bucket.label_rows, bucket.label_columns]
-        width = max(1, self._logits // self.model.vocabulary_size)
+        width = max(1, logits_per_slice(self.model) // self.model.vocabulary_size)
         losses, best = [], []
         for states, labels in zip(torch.split(predicting, width), torch.split(bucket.labels, width), strict=True):
             logits = self.model.head(states).to(torch.promote_types(self.model.dtype, torch.float32))

@@ -2,15 +2,29 @@
 
 Rows are padded on the right, so a plain causal mask already keeps real tokens from seeing padding. Only rows
 that continue a cached prefix need a mask of their own: prefixes differ in length from row to row.
+
+For those rows, of a few queries each, the kernels behind PyTorch's attention are wasteful: they work in tiles of 64
+queries, want keys and values of prefix and suffix in one tensor, and repeat them for grouped heads. `split_attention`
+does the same sums as small products, and needs no gradient for the prefix.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
-__all__ = ["KeyValues", "PrefixKeyValues", "RecordingKeyValues", "causal_mask", "prefix_mask"]
+__all__ = [
+    "KeyValues",
+    "PrefixKeyValues",
+    "RecordingKeyValues",
+    "SplitMask",
+    "SuffixKeyValues",
+    "causal_mask",
+    "prefix_mask",
+    "split_attention",
+]
 
 
 class KeyValues(Protocol):
@@ -61,6 +75,68 @@ class PrefixKeyValues:
     def select(self, rows: torch.Tensor) -> PrefixKeyValues:
         """The prefixes of some rows, by index."""
         return PrefixKeyValues({layer: (k[rows], v[rows]) for layer, (k, v) in self.layers.items()})
+
+
+class SuffixKeyValues:
+    """Gives back a layer's own keys and values: `split_attention` has the prefix from its mask."""
+
+    def update(  # noqa: D102
+        self,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        layer: int,
+        *args: Any,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return keys, values
+
+
+@dataclass(frozen=True, slots=True)
+class SplitMask:
+    """What `split_attention` takes in the place of a mask, which blocks pass on as it is.
+
+    Attributes:
+        additive: (rows, 1, length, prefix columns + length).
+        prefix: keys and values of the prefix, by layer.
+    """
+
+    additive: torch.Tensor
+    prefix: PrefixKeyValues
+
+
+def split_attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: SplitMask,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of suffixes to their prefixes and themselves, as one softmax over both.
+
+    Args:
+        module: the attention layer; its `layer_idx` names its prefix.
+        query: (rows, heads, length, head size).
+        key: (rows, key heads, length, head size); each is shared by heads / key heads queries.
+        value: likewise.
+        attention_mask: prefix and mask.
+        scaling: of the scores; by default head size to the power -1/2.
+        kwargs: what other attention functions take, without meaning here.
+
+    Returns:
+        (rows, length, heads, head size), and no weights.
+    """
+    rows, heads, length, size = query.shape
+    groups = key.shape[1]
+    prefix_key, prefix_value = attention_mask.prefix.layers[module.layer_idx]
+    width = prefix_key.shape[2]
+    query = (query * (size**-0.5 if scaling is None else scaling)).reshape(rows, groups, -1, size)
+    scores = torch.cat([query @ prefix_key.transpose(2, 3), query @ key.transpose(2, 3)], -1)
+    masked = scores.view(rows, groups, -1, length, width + length) + attention_mask.additive[:, :, None]
+    weights = masked.softmax(-1, torch.promote_types(query.dtype, torch.float32)).to(value.dtype).view(scores.shape)
+    mixed = weights[..., :width] @ prefix_value + weights[..., width:] @ value
+    return mixed.view(rows, heads, length, size).transpose(1, 2), None
 
 
 def causal_mask(length: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:

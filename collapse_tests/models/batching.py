@@ -9,28 +9,35 @@ import torch
 __all__ = ["length_buckets", "pad_right"]
 
 
-def length_buckets(lengths: Sequence[int], *, max_tokens: int, max_waste: float = 0.15) -> list[list[int]]:
-    """Indices of rows grouped so that padding each group to its longest row wastes little.
+def length_buckets(lengths: Sequence[int], *, max_tokens: int, overhead: float) -> list[list[int]]:
+    """Indices of rows grouped so that running the groups, each padded to its longest row, costs least.
+
+    A group costs its padded tokens and `overhead`; rows of one length stay together. The best grouping of sorted
+    rows is found by dynamic programming over the distinct lengths.
 
     Args:
         lengths: tokens per row.
-        max_tokens: padded tokens a group may hold; a single longer row makes a group of its own.
-        max_waste: share of a group's padded tokens that may be padding.
+        max_tokens: padded tokens a group may hold; a larger one is cut, and a single longer row is its own group.
+        overhead: tokens that take as long as what one more group costs beside its tokens.
 
     Returns:
         Groups in order of length; every index occurs once.
     """
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    ends = [
+        end for end in range(1, len(order) + 1) if end == len(order) or lengths[order[end]] > lengths[order[end - 1]]
+    ]
+    best: dict[int, tuple[float, int]] = {0: (0.0, 0)}  # rows grouped → (cost, where the last group starts)
+    for end in ends:
+        longest = lengths[order[end - 1]]
+        best[end] = min((cost + (end - start) * longest + overhead, start) for start, (cost, _) in best.items())
     groups: list[list[int]] = []
-    real = 0
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if groups:
-            padded = (len(groups[-1]) + 1) * lengths[index]
-            if padded <= max_tokens and padded - real - lengths[index] <= max_waste * padded:
-                groups[-1].append(index)
-                real += lengths[index]
-                continue
-        groups.append([index])
-        real = lengths[index]
+    end = len(order)
+    while end:
+        start = best[end][1]
+        size = max(1, max_tokens // lengths[order[end - 1]])
+        groups[:0] = [order[first : min(first + size, end)] for first in range(start, end, size)]
+        end = start
     return groups
 
 

@@ -13,6 +13,7 @@ from collapse_tests.errors import EditorError, UsageError
 from collapse_tests.models.attention import KeyValues, causal_mask
 from collapse_tests.models.digest import digest_of, fingerprints
 from collapse_tests.models.families import family_of
+from collapse_tests.models.precision import MatmulPrecision, ShortWeights, tf32_products
 from collapse_tests.weight_update import DenseDelta, LowRankDelta, WeightUpdate
 
 __all__ = ["Captured", "EditableModel"]
@@ -38,21 +39,30 @@ class EditableModel:
         model: a Hugging Face causal language model of a supported family.
         tokenizer: its tokenizer.
         name: the name the user gave, which selects hyper-parameters.
+        precision: of the matrix products inside `fast_products`.
 
     Attributes:
         digest: name of the unedited weights, 32 hexadecimal digits.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, name: str) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        name: str,
+        precision: MatmulPrecision = MatmulPrecision.FLOAT32,
+    ) -> None:
         self.model = cast(Any, model)
         self.model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.name = name
+        self.precision = precision
         self.family = family_of(model)
         self.config = self.model.config
         self._linears: dict[str, nn.Module] = {
             f"{path}.weight": module for path, module in model.named_modules() if _is_linear(module)
         }
+        self._short = ShortWeights(self._linears)
         self._prints = fingerprints(model)
         self.digest = digest_of(self._prints, f"{self.config.model_type} {self.dtype}")
 
@@ -142,13 +152,20 @@ class EditableModel:
         Raises:
             UsageError: more tokens than the model can attend to.
         """
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=special_tokens)
-        if len(ids) > self.max_length:
-            raise UsageError(
-                f"a text of {len(ids)} tokens is longer than the {self.max_length} that model {self.name!r} "
-                f"takes; shorten it: {text[:60]!r}…"
-            )
-        return ids
+        return self.encode_all([text], special_tokens=special_tokens)[0]
+
+    def encode_all(self, texts: Sequence[str], *, special_tokens: bool = True) -> list[list[int]]:
+        """Token ids of several texts; one call of the tokenizer spreads them over the cores. See `encode`."""
+        if not texts:
+            return []
+        rows: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=special_tokens)["input_ids"]
+        for text, ids in zip(texts, rows, strict=True):
+            if len(ids) > self.max_length:
+                raise UsageError(
+                    f"a text of {len(ids)} tokens is longer than the {self.max_length} that model {self.name!r} "
+                    f"takes; shorten it: {text[:60]!r}…"
+                )
+        return rows
 
     def answer_ids(self, prompt: str, answer: str) -> list[int]:
         """Token ids of `answer` as the continuation of `prompt` after one space.
@@ -203,9 +220,10 @@ class EditableModel:
             positions = _positions(hidden[..., 0])
         if mask is None and self.config._attn_implementation != "sdpa":
             mask = causal_mask(hidden.shape[1], hidden.dtype, hidden.device)
-        run = self.family.runner(hidden, positions, mask, keys)
-        for block in self.family.blocks[start:stop]:
-            hidden = run(block, hidden)
+        with self.family.attention(mask, keys) as (attention_mask, store):
+            run = self.family.runner(hidden, positions, attention_mask, store)
+            for block in self.family.blocks[start:stop]:
+                hidden = run(block, hidden)
         return hidden
 
     def hidden_at(self, input_ids: torch.Tensor, block: int) -> torch.Tensor:
@@ -222,6 +240,20 @@ class EditableModel:
         capture = Captured()
         with _hooked(self.model.get_submodule(module), capture.hook):
             yield capture
+
+    @contextmanager
+    def fast_products(self) -> Iterator[None]:
+        """Compute with the precision the run asked for; outside the `with` block products are exact.
+
+        For the bulk of the work, where rounding averages out: the steps of an optimisation, the scoring of texts.
+        Keys, values and whatever else makes up an update are computed outside.
+        """
+        with ExitStack() as stack:
+            if self.precision is MatmulPrecision.TF32:
+                stack.enter_context(tf32_products())
+            elif self.precision is MatmulPrecision.BFLOAT16:
+                stack.enter_context(self._short.in_use())
+            yield
 
     # Editing ----------------------------------------------------------------------------------------------
 
@@ -256,11 +288,13 @@ class EditableModel:
             with torch.no_grad():
                 for name, tensor in targets.items():
                     tensor.copy_(tensor.to(changes[name].dtype) + changes[name])
+            self._short.forget(targets)
             yield
         finally:
             with torch.no_grad():
                 for name, tensor in targets.items():
                     tensor.copy_(originals[name])
+            self._short.forget(targets)
 
     def _storage_delta(self, name: str, tensor: torch.Tensor, update: WeightUpdate) -> torch.Tensor:
         delta = update.deltas[name]

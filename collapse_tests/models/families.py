@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
-from collapse_tests.models.attention import KeyValues
+from collapse_tests.models.attention import KeyValues, PrefixKeyValues, SplitMask, SuffixKeyValues, split_attention
 from collapse_tests.models.specs import FAMILIES
 
 __all__ = ["Family", "family_of"]
 
-Block = Callable[[torch.Tensor], torch.Tensor]
+#: Name under which transformers knows `split_attention`.
+_SPLIT_ATTENTION = "collapse_split"
 
 
 class Family(ABC):
@@ -24,8 +26,10 @@ class Family(ABC):
         model: a Hugging Face causal language model of this family.
     """
 
-    #: Path of the list of blocks, and of the MLP and its output projection inside a block.
+    #: Path of the list of blocks, of the normalisation between the last block and the head, and of the MLP and its
+    #: output projection inside a block.
     blocks_path: str
+    norm_path: str
     mlp_path = "mlp"
     mlp_output_path: str
 
@@ -57,20 +61,42 @@ class Family(ABC):
     ) -> Callable[[nn.Module, torch.Tensor], torch.Tensor]:
         """A function that runs one block, with what all blocks share (rotary angles) computed once."""
 
-    @abstractmethod
-    def final_norm(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The normalisation between the last block and the head."""
+    @contextmanager
+    def attention(self, mask: torch.Tensor | None, keys: KeyValues | None) -> Iterator[tuple[Any, KeyValues | None]]:
+        """Mask and key/value store to run blocks with inside the `with` block, whatever suits the family best."""
+        yield mask, keys
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits (..., vocabulary) of hidden states after the last block (..., hidden)."""
-        logits: torch.Tensor = self.model.get_output_embeddings()(self.final_norm(hidden))
+        normed = self.model.get_submodule(self.norm_path)(hidden)
+        logits: torch.Tensor = self.model.get_output_embeddings()(normed)
         return logits
 
 
-class GPT2Family(Family):
+class ReplaceableAttentionFamily(Family):
+    """A family whose blocks take their attention function from transformers' registry, and leave the mask alone."""
+
+    @contextmanager
+    def attention(self, mask: torch.Tensor | None, keys: KeyValues | None) -> Iterator[tuple[Any, KeyValues | None]]:
+        if mask is None or not isinstance(keys, PrefixKeyValues):
+            yield mask, keys
+            return
+        from transformers import AttentionInterface
+
+        AttentionInterface.register(_SPLIT_ATTENTION, split_attention)
+        config = self.model.config
+        before, config._attn_implementation = config._attn_implementation, _SPLIT_ATTENTION
+        try:
+            yield SplitMask(mask, keys), SuffixKeyValues()
+        finally:
+            config._attn_implementation = before
+
+
+class GPT2Family(ReplaceableAttentionFamily):
     """GPT-2: learned positions, Conv1D layers (weights stored transposed)."""
 
     blocks_path = "transformer.h"
+    norm_path = "transformer.ln_f"
     mlp_output_path = "mlp.c_proj"
 
     def embed(self, input_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -87,15 +113,12 @@ class GPT2Family(Family):
     ) -> Callable[[nn.Module, torch.Tensor], torch.Tensor]:
         return lambda block, states: _states(block(states, past_key_values=keys, attention_mask=mask))
 
-    def final_norm(self, hidden: torch.Tensor) -> torch.Tensor:
-        normed: torch.Tensor = self.model.transformer.ln_f(hidden)
-        return normed
-
 
 class GPTJFamily(Family):
     """GPT-J: attention and MLP in parallel on the same input, rotary positions inside the attention."""
 
     blocks_path = "transformer.h"
+    norm_path = "transformer.ln_f"
     mlp_output_path = "mlp.fc_out"
 
     def embed(self, input_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -113,15 +136,12 @@ class GPTJFamily(Family):
             block(states, layer_past=keys, attention_mask=mask, position_ids=positions)
         )
 
-    def final_norm(self, hidden: torch.Tensor) -> torch.Tensor:
-        normed: torch.Tensor = self.model.transformer.ln_f(hidden)
-        return normed
 
-
-class LlamaFamily(Family):
+class LlamaFamily(ReplaceableAttentionFamily):
     """Llama, Mistral, Qwen2: rotary angles computed once for all blocks, gated MLP."""
 
     blocks_path = "model.layers"
+    norm_path = "model.norm"
     mlp_output_path = "mlp.down_proj"
 
     def embed(self, input_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -141,10 +161,6 @@ class LlamaFamily(Family):
                 position_embeddings=angles,
             )
         )
-
-    def final_norm(self, hidden: torch.Tensor) -> torch.Tensor:
-        normed: torch.Tensor = self.model.model.norm(hidden)
-        return normed
 
 
 def _states(output: Any) -> torch.Tensor:

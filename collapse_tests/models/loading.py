@@ -9,6 +9,7 @@ import torch
 
 from collapse_tests.errors import InfrastructureError, UsageError
 from collapse_tests.models.editable import EditableModel
+from collapse_tests.models.precision import resolve_precision
 from collapse_tests.models.specs import FAMILIES, ModelSpec, resolve_spec
 from collapse_tests.settings import Settings
 
@@ -38,7 +39,7 @@ def load_model(name: str, settings: Settings, say: Callable[[str], None]) -> Edi
 
     Args:
         name: a known name, a directory, or a hub id.
-        settings: device, dtype and TF32.
+        settings: device, dtype and matmul precision.
         say: takes one line of progress at a time.
 
     Raises:
@@ -47,11 +48,11 @@ def load_model(name: str, settings: Settings, say: Callable[[str], None]) -> Edi
     """
     spec = resolve_spec(name)
     device = resolve_device(settings.device)
-    torch.set_float32_matmul_precision("high" if settings.tf32 else "highest")
     source = _source(spec, say)
     say(f"loading {name} on {device} in {settings.dtype}")
     model, tokenizer = _from_pretrained(spec, source, getattr(torch, settings.dtype))
-    return EditableModel(model.to(device), tokenizer, name)
+    precision = resolve_precision(settings.matmul_precision, device, model.dtype)
+    return EditableModel(model.to(device), tokenizer, name, precision)
 
 
 def _source(spec: ModelSpec, say: Callable[[str], None]) -> str:

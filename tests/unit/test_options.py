@@ -40,7 +40,7 @@ def test_without_an_editor_there_are_no_settings(pytester: pytest.Pytester) -> N
 
 
 def test_an_ini_file_of_bad_values_is_ignored_without_an_editor(pytester: pytest.Pytester) -> None:
-    pytester.makeini("[pytest]\ncollapse_seed = red\ncollapse_tf32 = perhaps\n")
+    pytester.makeini("[pytest]\ncollapse_seed = red\ncollapse_fail_ineffective = perhaps\n")
 
     assert parse(pytester) is None
 
@@ -58,7 +58,8 @@ def test_every_option_reaches_its_field(pytester: pytest.Pytester) -> None:
     parsed = settings(
         pytester,
         *("--model", "gpt2-xl", "--edits", str(edits), "--edits-limit", "5", "--edits-sample", "9"),
-        *("--ppl-limit", "1.5e3", "--ppl-texts", str(texts), "--device", "cuda:1", "--dtype", "bfloat16", "--tf32"),
+        *("--ppl-limit", "1.5e3", "--ppl-texts", str(texts), "--device", "cuda:1", "--dtype", "bfloat16"),
+        *("--matmul-precision", "tf32"),
         *("--seed", "7", "--batch-size", "16", "--fail-ineffective", "--reports-dir", "out/here"),
         *("--set", "rome.v_lr=0.25", "--set", "rome.layers=[5]"),
     )
@@ -73,7 +74,7 @@ def test_every_option_reaches_its_field(pytester: pytest.Pytester) -> None:
         ppl_texts=str(texts),
         device="cuda:1",
         dtype="bfloat16",
-        tf32=True,
+        matmul_precision="tf32",
         seed=7,
         batch_size=16,
         fail_ineffective=True,
@@ -109,12 +110,18 @@ def test_a_long_comma_list_is_no_file_name(pytester: pytest.Pytester) -> None:
 
 @pytest.mark.parametrize(
     ("args", "expected"),
-    [(("--tf32",), True), (("--no-tf32",), False), (("--tf32", "--no-tf32"), False), (("--no-tf32", "--tf32"), True)],
+    [
+        (("--tf32",), "tf32"),
+        (("--no-tf32",), "float32"),
+        (("--tf32", "--no-tf32"), "float32"),
+        (("--no-tf32", "--matmul-precision", "bfloat16"), "bfloat16"),
+        (("--matmul-precision", "bfloat16", "--tf32"), "tf32"),
+    ],
 )
-def test_the_last_tf32_switch_wins(pytester: pytest.Pytester, args: tuple[str, ...], expected: bool) -> None:
-    pytester.makeini(f"[pytest]\ncollapse_tf32 = {not expected}\n")
+def test_the_last_precision_wins(pytester: pytest.Pytester, args: tuple[str, ...], expected: str) -> None:
+    pytester.makeini("[pytest]\ncollapse_matmul_precision = auto\n")
 
-    assert settings(pytester, *args).tf32 is expected
+    assert settings(pytester, *args).matmul_precision == expected
 
 
 INI = """\
@@ -126,7 +133,7 @@ collapse_edits = hard
 collapse_ppl_limit = 500
 collapse_device = cpu
 collapse_dtype = float16
-collapse_tf32 = true
+collapse_matmul_precision = tf32
 collapse_seed = 11
 collapse_batch_size = 4
 collapse_fail_ineffective = yes
@@ -144,7 +151,7 @@ def test_options_come_from_the_ini_file(pytester: pytest.Pytester) -> None:
         ppl_limit=500.0,
         device="cpu",
         dtype="float16",
-        tf32=True,
+        matmul_precision="tf32",
         seed=11,
         batch_size=4,
         fail_ineffective=True,
@@ -167,6 +174,7 @@ def test_the_command_line_wins_over_the_ini_file(pytester: pytest.Pytester) -> N
         edits=("normal",),
         ppl_limit=7.0,
         dtype="float64",
+        matmul_precision="float32",
         fail_ineffective=True,
         reports_dir=Path("mine"),
     )
@@ -181,11 +189,11 @@ def test_native_toml_takes_numbers_and_lists(pytester: pytest.Pytester) -> None:
         collapse_ppl_limit = 250.5
         collapse_seed = 3
         collapse_batch_size = "auto"
-        collapse_tf32 = true
+        collapse_matmul_precision = "tf32"
         """
     )
 
-    assert parse(pytester) == Settings(editors=("rome",), ppl_limit=250.5, seed=3, tf32=True)
+    assert parse(pytester) == Settings(editors=("rome",), ppl_limit=250.5, seed=3, matmul_precision="tf32")
 
 
 def test_paths_in_an_ini_file_are_relative_to_it(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +254,7 @@ def test_counts_are_positive_whole_numbers(pytester: pytest.Pytester, flag: str,
 
 
 def test_a_bad_boolean_in_the_ini_file_is_a_usage_error(pytester: pytest.Pytester) -> None:
-    pytester.makeini("[pytest]\ncollapse_tf32 = perhaps\n")
+    pytester.makeini("[pytest]\ncollapse_fail_ineffective = perhaps\n")
 
     with pytest.raises(pytest.UsageError, match="perhaps"):
         settings(pytester)
@@ -310,7 +318,17 @@ def test_the_help_has_one_group_with_every_option(pytester: pytest.Pytester) -> 
 
     group = text[text.index("\ncollapse:\n") :]
     flags = ["--editor", "--model", "--edits", "--edits-limit", "--edits-sample", "--ppl-limit", "--ppl-texts"]
-    flags += ["--device", "--dtype", "--seed", "--batch-size", "--reports-dir", "--set", "--tf32", "--no-tf32"]
+    flags += [
+        "--device",
+        "--dtype",
+        "--seed",
+        "--batch-size",
+        "--reports-dir",
+        "--set",
+        "--matmul-precision",
+        "--tf32",
+        "--no-tf32",
+    ]
     for flag in [*flags, "--fail-ineffective"]:
         assert f"  {flag}" in group
     assert text.count("\ncollapse:\n") == 1

@@ -35,7 +35,7 @@ def test_defaults_are_left_out() -> None:
         ({"dtype": "bfloat16"}, ["--dtype", "bfloat16"]),
         ({"seed": 3}, ["--seed", "3"]),
         ({"batch_size": 4}, ["--batch-size", "4"]),
-        ({"tf32": True}, ["--tf32"]),
+        ({"matmul_precision": "float32"}, ["--matmul-precision", "float32"]),
         ({"fail_ineffective": True}, ["--fail-ineffective"]),
         ({"overrides": (Override("rome", "steps", 3),)}, ["--set", "rome.steps=3"]),
         ({"overrides": (Override("rome", "block", None),)}, ["--set", "rome.block=null"]),

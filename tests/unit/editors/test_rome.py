@@ -86,7 +86,7 @@ def mlp_output_at(model: EditableModel, ids: Sequence[int], column: int, block: 
 def keys_and_values(model: EditableModel, request: EditRequest) -> tuple[torch.Tensor, torch.Tensor]:
     """Input and output of the edited matrix at the lookup of every context, each row run alone."""
     keys, values = [], []
-    for row in request_rows(model, request, TEMPLATES).contexts:
+    for row in request_rows(model, [request], TEMPLATES)[0].contexts:
         hidden = model.hidden_at(torch.tensor([row.ids]), 1)
         with model.captured(model.family.mlp_output(1)) as captured:
             model.run_blocks(hidden, 1, 2)
@@ -148,7 +148,7 @@ def test_updates_have_rank_one_and_the_shape_of_the_matrix(model: EditableModel)
 @pytest.mark.parametrize("keys", ["mixed", "prompt"])
 def test_the_edited_matrix_maps_the_bare_key_to_the_optimised_value(model: EditableModel, keys: str) -> None:
     for request, update in zip(REQUESTS, rome(keys=keys).compute_updates(model, REQUESTS), strict=True):
-        row = request_rows(model, request, TEMPLATES).contexts[0]
+        row = request_rows(model, [request], TEMPLATES)[0].contexts[0]
         old = mlp_output_at(model, row.ids, row.lookup)
         with model.applied(update):
             new = mlp_output_at(model, row.ids, row.lookup)
@@ -207,7 +207,7 @@ def test_a_second_moment_turns_the_direction(model: EditableModel, tmp_path_fact
     expected = torch.linalg.solve(torch.from_numpy(root.T @ root), mean.double())
     cosine = torch.cosine_similarity(factors(model, update).right[0].double(), expected, dim=0)
     assert float(cosine) == pytest.approx(1, abs=1e-6)
-    row = request_rows(model, request, TEMPLATES).contexts[0]
+    row = request_rows(model, [request], TEMPLATES)[0].contexts[0]
     with model.applied(update):
         new = mlp_output_at(model, row.ids, row.lookup)
     assert new.norm() == pytest.approx(update.diagnostics["value_norm"], rel=1e-3)
@@ -378,16 +378,16 @@ def test_tokenizers_that_strip_white_space_can_leave_nothing(start_token: bool) 
     model = make_model("llama", start_token=start_token)
     model.tokenizer.backend_tokenizer.normalizer = normalizers.Strip()
     with pytest.raises(EditorError, match="subject '  ' tokenises to nothing"):
-        request_rows(model, EditRequest("The  cat", "  ", "Lima"), TEMPLATES)
+        request_rows(model, [EditRequest("The  cat", "  ", "Lima")], TEMPLATES)
     with pytest.raises(EditorError, match="target_new ' ' tokenises to nothing"):
-        request_rows(model, EditRequest("The cat", "cat", " "), TEMPLATES)
+        request_rows(model, [EditRequest("The cat", "cat", " ")], TEMPLATES)
 
 
 @pytest.mark.parametrize("start_token", [False, True])
 @pytest.mark.parametrize("request_", REQUESTS, ids=str)
 def test_the_fact_is_looked_up_at_the_subjects_last_token(start_token: bool, request_: EditRequest) -> None:
     model = shared_model("llama", start_token=start_token)
-    rows = request_rows(model, request_, TEMPLATES)
+    (rows,) = request_rows(model, [request_], TEMPLATES)
     assert model.decode(rows.target) == f" {request_.target_new}"
     for template, row in zip(TEMPLATES, rows.contexts, strict=True):
         known = template.format(request_.prefix) + request_.subject
@@ -403,7 +403,7 @@ def test_the_fact_is_looked_up_at_the_subjects_last_token(start_token: bool, req
 def test_only_what_precedes_the_subject_is_put_in_the_template() -> None:
     model = shared_model("gpt2")
     request = replace(REQUESTS[0], prompt="The {} of Norway {} is")
-    rows = request_rows(model, request, ("{}", "You. {}"))
+    (rows,) = request_rows(model, [request], ("{}", "You. {}"))
     assert [model.decode(row.ids) for row in rows.contexts] == [
         "The {} of Norway {} is",
         "You. The {} of Norway {} is",

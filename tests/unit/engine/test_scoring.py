@@ -138,7 +138,7 @@ def test_logits_are_taken_in_slices_without_a_difference(model: EditableModel, m
     rows = random_rows(random.Random(0), 5)
     updates = [low_rank(model, model.mlp_output_weight(1), seed=seed) for seed in range(2)]
     expected = Scorer(model).each([rows, rows], updates)
-    monkeypatch.setattr("collapse_tests.engine.scoring._CPU_LOGITS", 3 * model.vocabulary_size)
+    monkeypatch.setattr("collapse_tests.models.workload._CPU_LOGITS", 3 * model.vocabulary_size)
     for found, whole in zip(Scorer(model).each([rows, rows], updates), expected, strict=True):
         assert [score.predicted for score in found] == [score.predicted for score in whole]
         assert [score.nll for score in found] == pytest.approx([score.nll for score in whole], rel=1e-6)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
-from collapse_tests.engine.memory import in_halves, is_out_of_memory
+from collapse_tests.models.memory import in_halves, is_out_of_memory
 
 OUT_OF_MEMORY: list[Callable[[], Exception]] = [
     lambda: torch.OutOfMemoryError("CUDA out of memory"),

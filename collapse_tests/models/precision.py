@@ -1,0 +1,108 @@
+"""Matrix products of float32 models in a shorter type, where the processor is faster in it.
+
+What shortens is the input of a product: TF32 keeps 11 significant bits of each number, bfloat16 keeps 8. Sums are
+accumulated in float32, and everything between the products (residuals, norms, attention weights, losses, the added
+low-rank updates) stays float32. Weights stay float32 too, so edits are written to what was loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+__all__ = ["MatmulPrecision", "ShortWeights", "resolve_precision", "tf32_products"]
+
+#: What `torch.cpu.get_capabilities` calls instructions that multiply bfloat16.
+_CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
+
+
+class MatmulPrecision(StrEnum):
+    """The type that the factors of a float32 matrix product are rounded to."""
+
+    FLOAT32 = "float32"
+    TF32 = "tf32"
+    BFLOAT16 = "bfloat16"
+
+
+def resolve_precision(name: str, device: torch.device, dtype: torch.dtype) -> MatmulPrecision:
+    """What `--matmul-precision` means for a model.
+
+    `auto` is TF32 on a GPU, and on a CPU bfloat16 where the processor multiplies it natively; docs/precision.md says
+    what that does to verdicts. A model that is not float32 has its products in its own type, and a CPU has no TF32:
+    both are FLOAT32, which leaves everything as it is.
+    """
+    if dtype != torch.float32:
+        return MatmulPrecision.FLOAT32
+    on_gpu = device.type == "cuda"
+    if name == "auto":
+        if on_gpu:
+            return MatmulPrecision.TF32
+        return MatmulPrecision.BFLOAT16 if _cpu_multiplies_bfloat16() else MatmulPrecision.FLOAT32
+    precision = MatmulPrecision(name)
+    return MatmulPrecision.FLOAT32 if precision is MatmulPrecision.TF32 and not on_gpu else precision
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    if not hasattr(torch.cpu, "get_capabilities"):  # older releases cannot tell
+        return False
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name, False) for name in _CPU_BFLOAT16)
+
+
+@contextmanager
+def tf32_products() -> Iterator[None]:
+    """Let float32 products use TF32 on a GPU for the time of a `with` block."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+class ShortWeights:
+    """bfloat16 copies of the weights of linear layers, made when first needed, and the products with them.
+
+    Args:
+        linears: weight name → layer (Linear or Conv1D).
+    """
+
+    def __init__(self, linears: Mapping[str, nn.Module]) -> None:
+        self._layers = {id(layer): (name, layer) for name, layer in linears.items()}
+        self._copies: dict[str, torch.Tensor] = {}
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Drop the copies of weights that have been written to."""
+        for name in names:
+            self._copies.pop(name, None)
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Let every layer multiply in bfloat16 for the time of a `with` block."""
+        for name, layer in self._layers.values():
+            layer.forward = partial(self._product, name, layer)
+        try:
+            yield
+        finally:
+            for _, layer in self._layers.values():
+                vars(layer).pop("forward", None)
+
+    def _product(self, name: str, layer: nn.Module, states: torch.Tensor) -> torch.Tensor:
+        product = F.linear(states.bfloat16(), self._copy(name, layer)).to(states.dtype)
+        bias = layer.bias
+        return product + bias if isinstance(bias, torch.Tensor) else product
+
+    def _copy(self, name: str, layer: nn.Module) -> torch.Tensor:
+        """Weight (out_features, in_features) in bfloat16."""
+        if name not in self._copies:
+            weight = layer.weight
+            assert isinstance(weight, torch.Tensor)
+            stored = weight if isinstance(layer, nn.Linear) else weight.T  # a Conv1D's is transposed
+            self._copies[name] = stored.detach().bfloat16().contiguous()
+        return self._copies[name]

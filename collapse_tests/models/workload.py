@@ -1,0 +1,80 @@
+"""How much work to give a device at once: enough to keep it busy, no more than its memory holds.
+
+Sizes are rules of thumb in padded tokens; a budget that turns out too large is halved where memory runs out. A layer
+of width h does work in proportion to h per token in passes over memory, and to h² in products, so what fills a GPU
+is counted in tokens times width.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from collapse_tests.models.editable import EditableModel
+from collapse_tests.models.memory import TokenBudget
+
+__all__ = ["gradient_budget", "logits_per_slice", "pass_overhead", "requests_per_batch", "scoring_budget"]
+
+_CPU_SCORING_TOKENS = 2048  # enough to keep the cores busy, little enough for their caches
+_CPU_GRADIENT_TOKENS = 512
+_GPU_SCORING_TOKENS = 65536
+_GPU_GRADIENT_TOKENS = 32768
+_CPU_OVERHEAD = 64
+_GPU_OVERHEAD = 1 << 21  # over the width: launching a pass takes a GPU as long as this many token-widths of work
+_CPU_REQUESTS = 16
+_GPU_REQUESTS = 1 << 19  # over the width
+_CPU_LOGITS = 1 << 22  # fits the last-level cache and the allocator's pools
+_GPU_LOGITS = 1 << 29
+_MEMORY_SHARE = 0.6  # of free memory that a budget may plan with; the rest covers what the estimate leaves out
+
+
+def requests_per_batch(model: EditableModel) -> int:
+    """Requests to edit and measure together."""
+    if _on_cpu(model):
+        return _CPU_REQUESTS
+    return min(max(_GPU_REQUESTS // _width(model), 64), 512)
+
+
+def pass_overhead(model: EditableModel) -> float:
+    """Tokens that take as long as launching one more forward pass."""
+    return _CPU_OVERHEAD if _on_cpu(model) else _GPU_OVERHEAD / _width(model)
+
+
+def scoring_budget(model: EditableModel) -> TokenBudget:
+    """Tokens per forward pass without gradients."""
+    if _on_cpu(model):
+        return TokenBudget(_CPU_SCORING_TOKENS)
+    return TokenBudget(min(_GPU_SCORING_TOKENS, _fitting(model, blocks=1)))
+
+
+def gradient_budget(model: EditableModel) -> TokenBudget:
+    """Tokens per forward pass that keeps every block's activations for the backward pass."""
+    if _on_cpu(model):
+        return TokenBudget(_CPU_GRADIENT_TOKENS)
+    return TokenBudget(min(_GPU_GRADIENT_TOKENS, _fitting(model, blocks=model.n_blocks)))
+
+
+def logits_per_slice(model: EditableModel) -> int:
+    """Logits to hold at once."""
+    return _CPU_LOGITS if _on_cpu(model) else _GPU_LOGITS
+
+
+def _fitting(model: EditableModel, blocks: int) -> int:
+    """Tokens whose activations in `blocks` blocks fit the free memory of a GPU."""
+    width, inner = model.weight_shape(model.mlp_output_weight(0))
+    # About two dozen tensors of the width and five of the MLP's inner width per token and block, as counted on Llama.
+    per_token = blocks * (24 * width + 5 * inner) * model.dtype.itemsize
+    return max(1, int(_MEMORY_SHARE * _free_bytes(model.device) / per_token))
+
+
+def _free_bytes(device: torch.device) -> int:
+    """Bytes that new tensors can take, those that the allocator holds ready included."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+
+
+def _on_cpu(model: EditableModel) -> bool:
+    return model.device.type == "cpu"
+
+
+def _width(model: EditableModel) -> int:
+    return model.weight_shape(model.mlp_output_weight(0))[0]
