@@ -1,4 +1,4 @@
-"""Compare ROME with EasyEdit's: the same updates, and how much sooner.
+"""Compare ROME with EasyEdit's: the same updates.
 
     python -m benchmarks.easyedit_rome --easyedit PATH_OF_A_CHECKOUT
 
@@ -23,16 +23,14 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.easyedit_peer import EasyEditRome, Subject
-from benchmarks.easyedit_speed import measure_speed, speed_table
 from benchmarks.rome_reference import KEYS, REQUESTS, TEMPLATES, Edit, Keys, Reference, empty_setups
 from collapse_tests.datasets.requests import load_requests
-from collapse_tests.datasets.texts import load_texts
 from collapse_tests.editors.contexts import generate_templates
 from collapse_tests.editors.hparams import load_hyperparameters
 from collapse_tests.editors.rome import RomeHyperparameters
 from collapse_tests.errors import InfrastructureError, UsageError
 from collapse_tests.models.loading import load_model
-from collapse_tests.settings import DEFAULT_EDITS, DEFAULT_MODEL, DEFAULT_PPL_TEXTS, Settings
+from collapse_tests.settings import DEFAULT_EDITS, DEFAULT_MODEL, Settings
 from collapse_tests.weight_update import LowRankDelta, WeightUpdate
 
 __all__ = ["main"]
@@ -123,7 +121,7 @@ def tiny_subjects() -> list[Subject]:
 def real_subject(arguments: argparse.Namespace) -> Subject:
     """The model of the command line with shipped hyper-parameters, generated templates and all requests."""
     named = load_requests(arguments.edits)
-    settings = Settings(editors=("rome",), device=arguments.device)
+    settings = Settings(editors=("rome",), device=arguments.device, matmul_precision="float32")
     model = load_model(arguments.model, settings, console.print)
     hyperparameters = load_hyperparameters(RomeHyperparameters, "rome", "rome", arguments.model)
     templates = generate_templates(model, hyperparameters.context_lengths, settings.seed)
@@ -177,17 +175,10 @@ def _run(arguments: argparse.Namespace) -> int:
         record(peer, arguments.record)
         return 0
     real = None if arguments.tiny else real_subject(arguments)
-    rows: list[Parity] = []
-    if arguments.requests:
-        rows += [compare(peer, subject, keys) for subject in tiny_subjects() for keys in KEYS]
-        if real is not None:
-            rows += [compare(peer, with_fewer(real, arguments.requests), keys) for keys in REAL_KEYS]
-        console.print(parity_table(rows))
-    if real is not None and arguments.rounds:
-        texts = load_texts(DEFAULT_PPL_TEXTS)
-        batch = with_fewer(real, arguments.batch_size)
-        theirs, ours = measure_speed(peer, batch, texts, arguments.rounds, console)
-        console.print(speed_table(batch, theirs, ours, len(texts)))
+    rows = [compare(peer, subject, keys) for subject in tiny_subjects() for keys in KEYS]
+    if real is not None:
+        rows += [compare(peer, with_fewer(real, arguments.requests), keys) for keys in REAL_KEYS]
+    console.print(parity_table(rows))
     return 0 if all(row.agrees for row in rows) else 1
 
 
@@ -198,13 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tiny", action="store_true", help="compare on tiny random models only; load no other")
     parser.add_argument("--edits", default=DEFAULT_EDITS, help="request set or file (default: %(default)s)")
     parser.add_argument(
-        "--requests", type=_count, default=4, metavar="N", help="agreement: requests, 0 for none (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--rounds", type=_count, default=4, metavar="N", help="speed: timed rounds, 0 for none (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--batch-size", type=_count, default=8, metavar="N", help="speed: our edits at a time (default: %(default)s)"
+        "--requests", type=_count, default=4, metavar="N", help="requests on the real model (default: %(default)s)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n (default: %(default)s)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write EasyEdit's numbers on tiny models and stop")

@@ -1,137 +1,249 @@
-"""Seconds per edit and ME-PPL: EasyEdit one by one against ours in batches, in turns in one process."""
+"""Seconds per edit and ME-PPL: EasyEdit one by one against ours in batches, in one process.
+
+    python -m benchmarks.easyedit_speed --easyedit PATH_OF_A_CHECKOUT
+    python -m benchmarks.easyedit_speed --easyedit PATH --size llama2-7b --precision tf32,bfloat16
+
+Both sides get the same model, requests, context templates, steps and stop rule. EasyEdit computes in float32, as it
+does by default; ours in every precision asked for. `--size` takes a model of the study's size with random weights, on
+which no request stops early.
+
+The utilisation is what was counted in matrix products and attention, over the time taken, as a share of the rate of a
+large matrix product of the same type on the same device.
+"""
 
 from __future__ import annotations
 
-import time
+import argparse
+import gc
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
 
 import torch
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from benchmarks.easyedit_peer import EasyEditRome, Subject, padded_me_ppl
+from benchmarks.model_sizes import SIZES, random_model
+from benchmarks.utilisation import count_flops, now, product_rate
+from collapse_tests.cache import cache_dir
+from collapse_tests.datasets.requests import load_requests
+from collapse_tests.datasets.texts import load_texts
+from collapse_tests.editors.contexts import context_templates
+from collapse_tests.editors.hparams import load_hyperparameters
+from collapse_tests.editors.rome import RomeHyperparameters
 from collapse_tests.engine.scoring import RowCache, Scorer
+from collapse_tests.errors import InfrastructureError, UsageError
 from collapse_tests.metrics.perplexity import perplexity, perplexity_rows
 from collapse_tests.models.editable import EditableModel
+from collapse_tests.models.loading import load_model, resolve_device
+from collapse_tests.settings import DEFAULT_EDITS, DEFAULT_MODEL, DEFAULT_PPL_TEXTS, Settings
 from collapse_tests.weight_update import WeightUpdate
 
-__all__ = ["OurMePpl", "Timing", "measure_speed", "speed_table"]
+__all__ = ["main"]
+
+PRECISIONS = ("float32", "tf32", "bfloat16-products", "bfloat16")
+
+#: Requests, spread evenly, on which operations are counted.
+COUNTED = 16
+
+#: Off a terminal rich would assume 80 columns.
+console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds per edit of one side, and the ME-PPL after the round's request, one number per round."""
+class Side:
+    """What one side took, in seconds per edit; the utilisations are None where nobody counted.
 
-    edit: list[float] = field(default_factory=list)
-    me_ppl: list[float] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
+    Attributes:
+        name: of the side and its precision.
+        edit: to compute the update.
+        me_ppl: to measure ME-PPL under it.
+        values: ME-PPL by request.
+        steps: optimiser steps by request.
+        utilisation: of the edit and of ME-PPL.
+    """
 
-    def add(self, edit: float, me_ppl: float, value: float) -> None:
-        """Note a round."""
-        self.edit.append(edit)
-        self.me_ppl.append(me_ppl)
-        self.values.append(value)
-
-    def clear(self) -> None:
-        """Forget the rounds so far."""
-        for column in (self.edit, self.me_ppl, self.values):
-            column.clear()
-
-    @property
-    def last(self) -> str:
-        """The latest round in words: a run that is cut short has said what it found."""
-        return f"{self.edit[-1]:.3f} s + {self.me_ppl[-1]:.3f} s for ME-PPL {self.values[-1]:.6g}"
+    name: str
+    edit: float
+    me_ppl: float
+    values: dict[int, float]
+    steps: dict[int, int]
+    utilisation: tuple[float, float] | None = None
 
     @property
     def both(self) -> float:
-        """Median of edit and ME-PPL together."""
-        return median(edit + me_ppl for edit, me_ppl in zip(self.edit, self.me_ppl, strict=True))
+        """Edit and ME-PPL together."""
+        return self.edit + self.me_ppl
 
 
-class OurMePpl:
-    """ME-PPL after each update as the engine measures it; below the edited block the sentences run only once.
-
-    Args:
-        model: unedited.
-        texts: sentences.
-    """
-
-    def __init__(self, model: EditableModel, texts: Sequence[str]) -> None:
-        self._scorer = Scorer(model)
-        self._texts = RowCache(perplexity_rows(model, texts))
-
-    def values(self, updates: Sequence[WeightUpdate]) -> list[float]:
-        """ME-PPL under each update."""
-        return [perplexity(scores).me_ppl for scores in self._scorer.shared(self._texts, updates)]
-
-
-def measure_speed(
-    peer: EasyEditRome, subject: Subject, texts: Sequence[str], rounds: int, console: Console
-) -> tuple[Timing, Timing]:
-    """Time ROME on both sides, theirs first, after one round that does not count.
-
-    In each round EasyEdit makes and measures one edit, and ours all requests of `subject` as a batch. The requests
-    that EasyEdit gets are spread evenly.
-    """
-    theirs, ours = Timing(), Timing()
-    me_ppl = OurMePpl(subject.model, texts)
-    turns = track(range(-1, rounds), "speed", console=console, transient=True, disable=not console.is_terminal)
-    for turn in turns:
-        index = max(turn, 0) * len(subject.requests) // rounds
-        _their_round(peer, subject, texts, index, theirs)
-        _our_round(subject, me_ppl, index, ours)
-        console.print(f"{'warm-up' if turn < 0 else f'round {turn + 1}'}: EasyEdit {theirs.last}, ours {ours.last}")
-        if turn < 0:
-            for warm_up in (theirs, ours):
-                warm_up.clear()
-    return theirs, ours
+def peer_side(peer: EasyEditRome, subject: Subject, texts: Sequence[str], rounds: int) -> Side:
+    """EasyEdit's medians over `rounds` requests spread evenly, after one that does not count."""
+    count, device = len(subject.requests), subject.model.device
+    edits, measurements, values, steps = [], [], {}, {}
+    for turn in range(-1, rounds):
+        index = max(turn, 0) * count // rounds
+        start = now(device)
+        update = peer.update(subject, subject.requests[index], "mixed")
+        edited = now(device)
+        with subject.model.applied(update):
+            values[index] = padded_me_ppl(subject.model, texts)
+        done = now(device)
+        steps[index] = int(update.diagnostics["steps"])
+        console.print(f"EasyEdit, request {index}: {edited - start:.3f} s + {done - edited:.3f} s", highlight=False)
+        if turn >= 0:
+            edits.append(edited - start)
+            measurements.append(done - edited)
+    return Side("EasyEdit, float32", median(edits), median(measurements), values, steps)
 
 
-def _their_round(peer: EasyEditRome, subject: Subject, texts: Sequence[str], index: int, timing: Timing) -> None:
-    start = _now(subject.model)
-    update = peer.update(subject, subject.requests[index], "mixed")
-    edited = _now(subject.model)
-    with subject.model.applied(update):
-        value = padded_me_ppl(subject.model, texts)
-    timing.add(edited - start, _now(subject.model) - edited, value)
-
-
-def _our_round(subject: Subject, me_ppl: OurMePpl, index: int, timing: Timing) -> None:
-    editor = subject.editor("mixed")
-    count = len(subject.requests)
-    start = _now(subject.model)
-    updates = editor.compute_updates(subject.model, subject.requests)
-    edited = _now(subject.model)
-    values = me_ppl.values(updates)
-    timing.add((edited - start) / count, (_now(subject.model) - edited) / count, values[index])
-
-
-def speed_table(subject: Subject, theirs: Timing, ours: Timing, n_texts: int) -> Table:
-    """Medians per edit and their ratio."""
-    model = subject.model
-    error = max(abs(a - b) / a for a, b in zip(theirs.values, ours.values, strict=True))
-    table = Table(
-        title=f"Seconds per edit, ROME on {model.name}",
-        caption=(
-            f"median of {len(theirs.edit)} rounds on {model.device}, {torch.get_num_threads()} threads; "
-            f"ours in batches of {len(subject.requests)}; ME-PPL {min(theirs.values):.4g} to "
-            f"{max(theirs.values):.4g}, the same in both to {error:.0e}"
-        ),
+def our_side(name: str, subject: Subject, texts: Sequence[str], rounds: int) -> Side:
+    """Our medians over `rounds` batches, after a small one that does not count, and the operations of one more."""
+    model, device, count = subject.model, subject.model.device, len(subject.requests)
+    editor, scorer = subject.editor("mixed"), Scorer(model)
+    cache = RowCache(perplexity_rows(model, texts))
+    edits, measurements = [], []
+    scorer.shared(cache, editor.compute_updates(model, subject.requests[: max(1, count // 16)]))
+    updates: list[WeightUpdate] = []
+    for _ in range(rounds):
+        start = now(device)
+        updates = editor.compute_updates(model, subject.requests)
+        edited = now(device)
+        scores = scorer.shared(cache, updates)
+        done = now(device)
+        edits.append((edited - start) / count)
+        measurements.append((done - edited) / count)
+        console.print(f"ours, {name}: {edits[-1]:.4f} s + {measurements[-1]:.4f} s an edit", highlight=False)
+    rate = product_rate(model)
+    some = range(0, count, max(1, count // COUNTED))  # counting is slow
+    flops = (
+        count_flops(lambda: editor.compute_updates(model, [subject.requests[index] for index in some])) / len(some),
+        count_flops(lambda: scorer.shared(cache, [updates[index] for index in some])) / len(some),
     )
-    for column in ("", "edit", f"ME-PPL of {n_texts} sentences", "both"):
-        table.add_column(column, justify="right" if column else "left")
-    lines = {name: (median(t.edit), median(t.me_ppl), t.both) for name, t in (("EasyEdit", theirs), ("ours", ours))}
-    for name, line in lines.items():
-        table.add_row(name, *(f"{seconds:.3f}" for seconds in line))
-    ratios = (slow / fast for slow, fast in zip(*lines.values(), strict=True))
-    table.add_row("times faster", *(f"{ratio:.1f}" for ratio in ratios), style="bold")
-    return table
+    seconds = median(edits), median(measurements)
+    console.print(
+        f"ours, {name}: {flops[0] / 1e12:.2f} + {flops[1] / 1e12:.3f} TFLOP an edit, "
+        f"product rate {rate / 1e12:.1f} TFLOP/s",
+        highlight=False,
+    )
+    used = tuple(work / time / rate for work, time in zip(flops, seconds, strict=True))
+    values = {index: perplexity(score).me_ppl for index, score in enumerate(scores)}
+    steps = {index: int(update.diagnostics["steps"]) for index, update in enumerate(updates)}
+    return Side(f"ours, {name}", *seconds, values, steps, (used[0], used[1]))
 
 
-def _now(model: EditableModel) -> float:
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
-    return time.perf_counter()
+def load(arguments: argparse.Namespace, precision: str) -> EditableModel:
+    """The model of the command line in one precision."""
+    dtype = "bfloat16" if precision == "bfloat16" else "float32"
+    matmul = {"tf32": "tf32", "bfloat16-products": "bfloat16"}.get(precision, "float32")
+    settings = Settings(editors=("rome",), device=arguments.device, dtype=dtype, matmul_precision=matmul)
+    if arguments.size is None:
+        return load_model(arguments.model, settings, console.print)
+    tokenizer = load_model(DEFAULT_MODEL, replace(settings, device="cpu"), console.print).tokenizer
+    device = resolve_device(arguments.device)
+    console.print(f"making a model of {arguments.size}'s size on {device} in {dtype}")
+    return random_model(arguments.size, tokenizer, device, getattr(torch, dtype), matmul)
+
+
+def table(sides: Sequence[Side], title: str, caption: str) -> Table:
+    """One line per side; ratios are to the first."""
+    result = Table(title=title, caption=caption)
+    for column in ("", "edit", "ME-PPL", "both", "times faster", "use, edit", "use, ME-PPL"):
+        result.add_column(column, justify="right" if column else "left", no_wrap=True)
+    for side in sides:
+        used = [f"{100 * share:.0f} %" for share in side.utilisation or ()] or ["", ""]
+        seconds = (f"{value:.4f}" for value in (side.edit, side.me_ppl, side.both))
+        result.add_row(side.name, *seconds, f"{sides[0].both / side.both:.1f}", *used)
+    return result
+
+
+def agreement(theirs: Side, ours: Side) -> str:
+    """How far ME-PPL and steps agree on the requests that both sides have."""
+    shared = sorted(theirs.values.keys() & ours.values.keys())
+    error = max(abs(ours.values[index] / theirs.values[index] - 1) for index in shared)
+    steps = max(abs(ours.steps[index] - theirs.steps[index]) for index in shared)
+    return f"{ours.name}: ME-PPL within {error:.1%} of EasyEdit's, steps within {steps}, on {len(shared)} requests"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the comparison; 0 when done, 2 for bad input."""
+    arguments = _parser().parse_args(argv)
+    try:
+        _run(arguments)
+    except (UsageError, InfrastructureError) as error:
+        console.print(f"[bold red]error:[/] {error}", highlight=False)
+        return 2
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    named = load_requests(arguments.edits)
+    count = min(arguments.batch_size, len(named))
+    requests = tuple(named[index * len(named) // count].request for index in range(count))
+    texts = load_texts(DEFAULT_PPL_TEXTS)
+    name = arguments.size or arguments.model
+    hyperparameters = load_hyperparameters(RomeHyperparameters, "rome", "rome", name)
+    templates: tuple[str, ...] | None = None
+    sides: list[Side] = []
+    for precision in ("float32", *arguments.precision):
+        model = load(arguments, precision)
+        if templates is None:
+            templates = _templates(arguments, model, hyperparameters)
+        subject = Subject(model, hyperparameters, templates, requests)
+        if not sides:
+            sides.append(peer_side(EasyEditRome(arguments.easyedit), subject, texts, arguments.rounds))
+        else:
+            sides.append(our_side(precision, subject, texts, arguments.our_rounds))
+        del model, subject
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    kind = "random weights" if arguments.size else "pretrained"
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
+    caption = f"{where}; EasyEdit: median of {arguments.rounds} requests; ours: batches of {count}"
+    console.print(table(sides, f"Seconds per edit and ME-PPL of {len(texts)} sentences, {name}, {kind}", caption))
+    for side in sides[1:]:
+        console.print(agreement(sides[0], side), highlight=False)
+
+
+def _templates(
+    arguments: argparse.Namespace, model: EditableModel, hyperparameters: RomeHyperparameters
+) -> tuple[str, ...]:
+    """The default model's own context templates, for models with random weights, too: theirs would be noise."""
+    if arguments.size is not None:
+        settings = Settings(editors=("rome",), device=arguments.device)
+        model = load_model(DEFAULT_MODEL, settings, console.print)
+    return context_templates(model, hyperparameters.context_lengths, 0, cache_dir())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.easyedit_speed", description=__doc__.split("\n")[0])
+    parser.add_argument("--easyedit", type=Path, required=True, metavar="PATH", help="an EasyEdit checkout")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="name, directory or hub id (default: %(default)s)")
+    parser.add_argument("--size", choices=SIZES, help="instead: a model of this size with random weights")
+    parser.add_argument("--edits", default=DEFAULT_EDITS, help="request set or file (default: %(default)s)")
+    parser.add_argument(
+        "--precision",
+        type=_precisions,
+        default=("float32",),
+        metavar="P,…",
+        help=f"ours: {', '.join(PRECISIONS)} (default: float32)",
+    )
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="EasyEdit's requests (default: %(default)s)")
+    parser.add_argument("--our-rounds", type=int, default=1, metavar="N", help="batches of ours (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="our requests (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n (default: %(default)s)")
+    return parser
+
+
+def _precisions(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if unknown := [name for name in names if name not in PRECISIONS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(PRECISIONS)}")
+    return names
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -145,7 +145,7 @@ class Rome:
         block = self.block(model)
         trace = trace_lookups(model, rows, block, max_tokens=self._budget.tokens, overhead=pass_overhead(model))
         initial = trace.values[:, 0]  # the MLP's output is its last layer's; dropout is off
-        with model.fast_products():
+        with model.fast_kernels():
             found = optimise_values(model, trace, initial, self.hyperparameters.objective, self._context.progress)
         return self._updates(model, block, trace, found)
 

@@ -25,7 +25,15 @@ from collapse_tests.models.batching import length_buckets, pad_right
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.models.suffixes import SuffixRows, cut_suffixes
 
-__all__ = ["ContextRows", "LookupTrace", "OptimisedValues", "ValueObjective", "optimise_values", "trace_lookups"]
+__all__ = [
+    "ContextRows",
+    "Labels",
+    "LookupTrace",
+    "OptimisedValues",
+    "ValueObjective",
+    "optimise_values",
+    "trace_lookups",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,28 +79,48 @@ class ContextRows:
     Attributes:
         requests: (n,) index of each request in the batch.
         suffixes: the n · J rows from the lookup on, to run from the block after the edited one.
-        labels: (n, M) target ids, padded.
-        label_weights: (n, M) 1 / (J · number of target ids), 0 for padding.
-        label_columns: (n, J, M) column that predicts each target id.
+        labels: the target ids of all rows, and where they are predicted.
     """
 
     requests: torch.Tensor
     suffixes: SuffixRows
-    labels: torch.Tensor
-    label_weights: torch.Tensor
-    label_columns: torch.Tensor
+    labels: Labels
 
     def select(self, kept: torch.Tensor) -> ContextRows:
         """Those of the requests that are marked in `kept` (requests of the batch,)."""
         (own,) = kept[self.requests].nonzero(as_tuple=True)
-        rows = self.label_columns.shape[1]
-        flat = (own[:, None] * rows + torch.arange(rows, device=own.device)).flatten()
-        return ContextRows(
-            requests=self.requests[own],
-            suffixes=self.suffixes.select(flat),
-            labels=self.labels[own],
-            label_weights=self.label_weights[own],
-            label_columns=self.label_columns[own],
+        n_rows = len(self.suffixes.hidden) // len(self.requests)
+        rows = (own[:, None] * n_rows + torch.arange(n_rows, device=own.device)).flatten()
+        return ContextRows(self.requests[own], self.suffixes.select(rows), self.labels.select(own, rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Target ids to be predicted in the rows of some requests, each a tensor (labels,).
+
+    Attributes:
+        requests: whose target it is.
+        rows: the row that predicts it.
+        columns: the column that does.
+        ids: the id.
+        weights: 1 / (rows of the request · number of its target ids).
+    """
+
+    requests: torch.Tensor
+    rows: torch.Tensor
+    columns: torch.Tensor
+    ids: torch.Tensor
+    weights: torch.Tensor
+
+    def select(self, requests: torch.Tensor, rows: torch.Tensor) -> Labels:
+        """The labels of some requests and their rows, by ascending index; they are counted anew."""
+        (own,) = torch.isin(self.requests, requests).nonzero(as_tuple=True)
+        return Labels(
+            requests=torch.searchsorted(requests, self.requests[own]),
+            rows=torch.searchsorted(rows, self.rows[own]),
+            columns=self.columns[own],
+            ids=self.ids[own],
+            weights=self.weights[own],
         )
 
 
@@ -141,8 +169,8 @@ def trace_lookups(
         at_lookup = torch.arange(len(lookups), device=model.device), lookups
         keys.append(captured.input[at_lookup].unflatten(0, (-1, n_rows)))
         values.append(captured.output[at_lookup].unflatten(0, (-1, n_rows)))
-        labels = _labels([member.target for member in members], (ends - lookups).view(-1, n_rows))
-        contexts.append(ContextRows(torch.tensor(group, device=model.device), suffixes, **labels))
+        labels = _labels([member.target for member in members], (ends - lookups).tolist(), model.device)
+        contexts.append(ContextRows(torch.tensor(group, device=model.device), suffixes, labels))
     order = torch.cat([rows.requests for rows in contexts]).argsort()
     essence, _, _ = _suffixes(model, [request.essence for request in requests], block)
     return LookupTrace(torch.cat(keys)[order], torch.cat(values)[order], tuple(contexts), essence)
@@ -156,22 +184,23 @@ def _suffixes(
     lookups = torch.tensor([row.lookup for row in rows], device=model.device)
     lengths = torch.tensor([len(row.ids) for row in rows], device=model.device)
     hidden = model.hidden_at(ids, block + 1)
-    with model.fast_products():
+    with model.fast_kernels():
         return cut_suffixes(model, hidden, lookups, lengths, block + 1), lookups, lengths
 
 
-def _labels(targets: Sequence[tuple[int, ...]], suffix_lengths: torch.Tensor) -> dict[str, torch.Tensor]:
-    device = suffix_lengths.device
+def _labels(targets: Sequence[tuple[int, ...]], suffix_lengths: Sequence[int], device: torch.device) -> Labels:
+    """Labels of requests with these targets, whose rows have these many columns from their lookups on."""
+    n_rows = len(suffix_lengths) // len(targets)
+    # A row holds all but the last target id, so target id q is predicted at column length - count + q.
+    places = [
+        (request, row, suffix_lengths[row] - len(target) + place, token)
+        for request, target in enumerate(targets)
+        for row in range(request * n_rows, (request + 1) * n_rows)
+        for place, token in enumerate(target)
+    ]
+    requests, rows, columns, ids = torch.tensor(places, device=device).T
     counts = torch.tensor([len(target) for target in targets], device=device)
-    offsets = torch.arange(int(counts.max()), device=device)
-    real = offsets < counts[:, None]
-    # The row holds all but the last target id, so target id q is predicted at column length - count + q.
-    columns = suffix_lengths[:, :, None] - counts[:, None, None] + offsets
-    return {
-        "labels": pad_right(targets, device),
-        "label_weights": real / (counts[:, None] * suffix_lengths.shape[1]),
-        "label_columns": columns.clamp_min(0).clamp_max(int(suffix_lengths.max()) - 1),
-    }
+    return Labels(requests, rows, columns, ids, 1 / (n_rows * counts[requests]).double())
 
 
 def optimise_values(
@@ -277,13 +306,12 @@ def _backward(losses: torch.Tensor) -> None:
 
 def _target_nll(model: EditableModel, rows: ContextRows, delta: torch.Tensor) -> torch.Tensor:
     """Mean NLL of the target over contexts and target tokens, (requests,), under δ (requests, hidden size)."""
-    count, n_rows, _ = rows.label_columns.shape
-    hidden = rows.suffixes.run(model, delta.repeat_interleave(n_rows, 0)).unflatten(0, (count, n_rows))
-    request, context, label = (rows.label_weights[:, None] > 0).expand(-1, n_rows, -1).nonzero(as_tuple=True)
-    predicting = hidden[request, context, rows.label_columns[request, context, label]]
-    losses = F.cross_entropy(model.head(predicting).to(delta.dtype), rows.labels[request, label], reduction="none")
-    weights = rows.label_weights[request, label].to(delta.dtype)
-    return torch.zeros_like(delta[:, 0]).index_add(0, request, losses * weights)
+    labels = rows.labels
+    hidden = rows.suffixes.run(model, delta.repeat_interleave(len(rows.suffixes.hidden) // len(delta), 0))
+    logits = model.head(hidden[labels.rows, labels.columns]).to(delta.dtype)
+    losses = F.cross_entropy(logits, labels.ids, reduction="none")
+    weights = labels.weights.to(delta.dtype)
+    return torch.zeros_like(delta[:, 0]).index_add(0, labels.requests, losses * weights)
 
 
 def _retire(

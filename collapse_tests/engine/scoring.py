@@ -52,7 +52,7 @@ class RowCache:
 
     def __init__(self, rows: Sequence[TokenRow]) -> None:
         self.rows = tuple(rows)
-        self.made_for: tuple[int, int] | None = None  # block and token budget
+        self.made_for: tuple[int, int, int] | None = None  # block, token budget, cases side by side
         self.buckets: list[_Bucket] = []
 
 
@@ -71,13 +71,13 @@ class Scorer:
     @torch.no_grad()
     def shared(self, cache: RowCache, updates: Sequence[WeightUpdate]) -> list[list[RowScore]]:
         """Scores of the same rows under each update, `[update][row]`."""
-        with self.model.fast_products():
+        with self.model.fast_kernels():
             least = max((len(row.ids) for row in cache.rows), default=1)
             return self.budget.run(lambda: self._shared(cache, updates), least)
 
     def _shared(self, cache: RowCache, updates: Sequence[WeightUpdate]) -> list[list[RowScore]]:
         block = self._first_block(updates)
-        buckets = self._buckets(cache, block)
+        buckets = self._buckets(cache, block, len(updates))
         scores: list[list[RowScore | None]] = [[None] * len(cache.rows) for _ in updates]
         for bucket in buckets:
             # No more cases side by side than fit one forward pass.
@@ -92,7 +92,7 @@ class Scorer:
     @torch.no_grad()
     def each(self, rows: Sequence[Sequence[TokenRow]], updates: Sequence[WeightUpdate | None]) -> list[list[RowScore]]:
         """Scores of each case's own rows under its own update (None: unedited), with the predicted ids."""
-        with self.model.fast_products():
+        with self.model.fast_kernels():
             least = max((len(row.ids) for case in rows for row in case), default=1)
             return self.budget.run(lambda: self._each(rows, updates), least)
 
@@ -102,7 +102,7 @@ class Scorer:
         real = [update for update in updates if update is not None]
         block = self._first_block(real)
         scores: list[RowScore | None] = [None] * len(flat)
-        for bucket in self._fill(flat, block):
+        for bucket in self._fill(flat, block, pass_overhead(self.model)):
             owners = [owner[index] for index in bucket.indices]
             for index, score in zip(bucket.indices, self._owned(bucket, block, owners, updates), strict=True):
                 scores[index] = score
@@ -111,18 +111,23 @@ class Scorer:
 
     # Which rows share a forward pass ----------------------------------------------------------------------
 
-    def _buckets(self, cache: RowCache, block: int) -> list[_Bucket]:
-        """The cached rows' states at `block`; states at another block are dropped first to keep memory flat."""
-        if cache.made_for != (block, self.budget.tokens):
+    def _buckets(self, cache: RowCache, block: int, cases: int) -> list[_Bucket]:
+        """The cached rows' states at `block`; states at another block are dropped first to keep memory flat.
+
+        Cases that pass side by side share what a pass costs beside its tokens, so the more, the less padding pays.
+        """
+        tokens = sum(len(row.ids) for row in cache.rows)
+        beside = max(1, min(cases, self.budget.tokens // max(1, tokens)))
+        made_for = block, self.budget.tokens, beside
+        if cache.made_for != made_for:
             cache.buckets, cache.made_for = [], None
-            cache.buckets = self._fill(cache.rows, block)
-            cache.made_for = block, self.budget.tokens
+            cache.buckets = self._fill(cache.rows, block, pass_overhead(self.model) / beside)
+            cache.made_for = made_for
         return cache.buckets
 
-    def _fill(self, rows: Sequence[TokenRow], block: int) -> list[_Bucket]:
-        groups = length_buckets(
-            [len(row.ids) - 1 for row in rows], max_tokens=self.budget.tokens, overhead=pass_overhead(self.model)
-        )
+    def _fill(self, rows: Sequence[TokenRow], block: int, overhead: float) -> list[_Bucket]:
+        lengths = [len(row.ids) - 1 for row in rows]
+        groups = length_buckets(lengths, max_tokens=self.budget.tokens, overhead=overhead)
         return [self._bucket(rows, group, block) for group in groups]
 
     def _bucket(self, rows: Sequence[TokenRow], group: list[int], block: int) -> _Bucket:

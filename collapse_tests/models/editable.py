@@ -13,6 +13,7 @@ from collapse_tests.errors import EditorError, UsageError
 from collapse_tests.models.attention import KeyValues, causal_mask
 from collapse_tests.models.digest import digest_of, fingerprints
 from collapse_tests.models.families import family_of
+from collapse_tests.models.fused import FusedLayers
 from collapse_tests.models.precision import MatmulPrecision, ShortWeights, tf32_products
 from collapse_tests.weight_update import DenseDelta, LowRankDelta, WeightUpdate
 
@@ -39,7 +40,7 @@ class EditableModel:
         model: a Hugging Face causal language model of a supported family.
         tokenizer: its tokenizer.
         name: the name the user gave, which selects hyper-parameters.
-        precision: of the matrix products inside `fast_products`.
+        precision: of float32 matrix products inside `fast_kernels`.
 
     Attributes:
         digest: name of the unedited weights, 32 hexadecimal digits.
@@ -63,6 +64,7 @@ class EditableModel:
             f"{path}.weight": module for path, module in model.named_modules() if _is_linear(module)
         }
         self._short = ShortWeights(self._linears)
+        self._fused = FusedLayers(model)
         self._prints = fingerprints(model)
         self.digest = digest_of(self._prints, f"{self.config.model_type} {self.dtype}")
 
@@ -242,13 +244,14 @@ class EditableModel:
             yield capture
 
     @contextmanager
-    def fast_products(self) -> Iterator[None]:
-        """Compute with the precision the run asked for; outside the `with` block products are exact.
+    def fast_kernels(self) -> Iterator[None]:
+        """Products in the precision the run asked for and fused layers, for the time of a `with` block.
 
         For the bulk of the work, where rounding averages out: the steps of an optimisation, the scoring of texts.
-        Keys, values and whatever else makes up an update are computed outside.
+        Keys, values and whatever else makes up an update are computed outside, by the library's layers as they are.
         """
         with ExitStack() as stack:
+            stack.enter_context(self._fused.in_use())
             if self.precision is MatmulPrecision.TF32:
                 stack.enter_context(tf32_products())
             elif self.precision is MatmulPrecision.BFLOAT16:
