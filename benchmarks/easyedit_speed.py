@@ -125,7 +125,7 @@ def our_side(name: str, subject: Subject, texts: Sequence[str], rounds: int) -> 
     seconds = median(edits), median(measurements)
     console.print(
         f"ours, {name}: {flops[0] / 1e12:.2f} + {flops[1] / 1e12:.3f} TFLOP an edit, "
-        f"product rate {rate / 1e12:.1f} TFLOP/s",
+        f"product rate {rate / 1e12:.3g} TFLOP/s",
         highlight=False,
     )
     used = tuple(work / time / rate for work, time in zip(flops, seconds, strict=True))

@@ -30,14 +30,14 @@ def fingerprint(settings: Settings) -> dict[str, Any]:
     }
 
 
-def device_facts(device: str) -> dict[str, str]:
-    """The device's name and what computes on it; imports torch."""
+def device_facts(device: str, precision: str) -> dict[str, str]:
+    """The device's name, what computes on it and how float32 products are rounded; imports torch."""
     import torch
 
+    facts = {"device": device, "matmul_precision": precision}
     if device.startswith("cuda"):
-        return {"device": device, "name": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)}
-    return {
-        "device": device,
+        return facts | {"name": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)}
+    return facts | {
         "name": platform.processor() or platform.machine(),
         "threads": str(torch.get_num_threads()),
     }

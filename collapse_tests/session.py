@@ -141,7 +141,7 @@ class GateSession:
         carrier: Any = report
         carrier.collapse_record = record.to_dict()
         if self._gate is not None and self._gate.device is not None:
-            carrier.collapse_device = device_facts(self._gate.device)
+            carrier.collapse_device = device_facts(self._gate.device, str(self._gate.precision))
 
 
 class RecordCollector:

@@ -79,6 +79,11 @@ class Gate:
         """Device of the model copy in hand, or None."""
         return None if self._bench is None else str(self._bench.model.device)
 
+    @property
+    def precision(self) -> str | None:
+        """What float32 products of the model copy in hand are rounded to, or None."""
+        return None if self._bench is None else str(self._bench.model.precision)
+
     @staticmethod
     def _cut(cases: Sequence[Case], size: int) -> dict[str, list[Case]]:
         """Case id → the chunk it belongs to."""

@@ -63,8 +63,9 @@ class EditableModel:
         self._linears: dict[str, nn.Module] = {
             f"{path}.weight": module for path, module in model.named_modules() if _is_linear(module)
         }
-        self._short = ShortWeights(self._linears)
+        self._short = ShortWeights(self._linears.values())
         self._fused = FusedLayers(model)
+        self._fast = False
         self._prints = fingerprints(model)
         self.digest = digest_of(self._prints, f"{self.config.model_type} {self.dtype}")
 
@@ -249,8 +250,14 @@ class EditableModel:
 
         For the bulk of the work, where rounding averages out: the steps of an optimisation, the scoring of texts.
         Keys, values and whatever else makes up an update are computed outside, by the library's layers as they are.
+        A block inside another changes nothing.
         """
+        if self._fast:
+            yield
+            return
         with ExitStack() as stack:
+            self._fast = True
+            stack.callback(setattr, self, "_fast", False)
             stack.enter_context(self._fused.in_use())
             if self.precision is MatmulPrecision.TF32:
                 stack.enter_context(tf32_products())
@@ -291,13 +298,13 @@ class EditableModel:
             with torch.no_grad():
                 for name, tensor in targets.items():
                     tensor.copy_(tensor.to(changes[name].dtype) + changes[name])
-            self._short.forget(targets)
+            self._short.forget(targets.values())
             yield
         finally:
             with torch.no_grad():
                 for name, tensor in targets.items():
                     tensor.copy_(originals[name])
-            self._short.forget(targets)
+            self._short.forget(targets.values())
 
     def _storage_delta(self, name: str, tensor: torch.Tensor, update: WeightUpdate) -> torch.Tensor:
         delta = update.deltas[name]

@@ -7,7 +7,7 @@ low-rank updates) stays float32. Weights stay float32 too, so edits are written 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
@@ -70,39 +70,42 @@ class ShortWeights:
     """bfloat16 copies of the weights of linear layers, made when first needed, and the products with them.
 
     Args:
-        linears: weight name → layer (Linear or Conv1D).
+        linears: the layers (Linear or Conv1D).
     """
 
-    def __init__(self, linears: Mapping[str, nn.Module]) -> None:
-        self._layers = {id(layer): (name, layer) for name, layer in linears.items()}
-        self._copies: dict[str, torch.Tensor] = {}
+    def __init__(self, linears: Iterable[nn.Module]) -> None:
+        self._layers = tuple(linears)
+        self._copies: dict[nn.Module, tuple[torch.Tensor, torch.Tensor]] = {}  # the weight, its copy
 
-    def forget(self, names: Iterable[str]) -> None:
-        """Drop the copies of weights that have been written to."""
-        for name in names:
-            self._copies.pop(name, None)
+    def forget(self, weights: Iterable[torch.Tensor]) -> None:
+        """Drop the copies of weights that have been written to, under whatever name: an embedding may be a head."""
+        written = {weight.data_ptr() for weight in weights}
+        self._copies = {
+            layer: (weight, copy) for layer, (weight, copy) in self._copies.items() if weight.data_ptr() not in written
+        }
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Let every layer multiply in bfloat16 for the time of a `with` block."""
-        for name, layer in self._layers.values():
-            layer.forward = partial(self._product, name, layer)
+        for layer in self._layers:
+            layer.forward = partial(self._product, layer)
         try:
             yield
         finally:
-            for _, layer in self._layers.values():
+            for layer in self._layers:
                 vars(layer).pop("forward", None)
 
-    def _product(self, name: str, layer: nn.Module, states: torch.Tensor) -> torch.Tensor:
-        product = F.linear(states.bfloat16(), self._copy(name, layer)).to(states.dtype)
+    def _product(self, layer: nn.Module, states: torch.Tensor) -> torch.Tensor:
+        product = F.linear(states.bfloat16(), self._copy(layer)).to(states.dtype)
         bias = layer.bias
         return product + bias if isinstance(bias, torch.Tensor) else product
 
-    def _copy(self, name: str, layer: nn.Module) -> torch.Tensor:
+    def _copy(self, layer: nn.Module) -> torch.Tensor:
         """Weight (out_features, in_features) in bfloat16."""
-        if name not in self._copies:
-            weight = layer.weight
-            assert isinstance(weight, torch.Tensor)
+        weight = layer.weight
+        assert isinstance(weight, torch.Tensor)
+        found = self._copies.get(layer)
+        if found is None or found[0] is not weight:
             stored = weight if isinstance(layer, nn.Linear) else weight.T  # a Conv1D's is transposed
-            self._copies[name] = stored.detach().bfloat16().contiguous()
-        return self._copies[name]
+            found = self._copies[layer] = weight, stored.detach().bfloat16().contiguous()
+        return found[1]

@@ -264,3 +264,19 @@ def test_a_reports_directory_that_cannot_be_written_does_not_change_verdicts(gat
 
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(["Records are incomplete: cannot write reports to *--reports-dir*"])
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "auto"])
+@pytest.mark.parametrize("editor", ["rome", "my_editors:overflows", "my_editors:breaks_numbers"])
+def test_rounded_products_give_the_same_verdicts(gate_project: GateProject, precision: str, editor: str) -> None:
+    gate_project.run(editor=editor)
+    exact = gate_project.records()
+    gate_project.run(editor=editor, precision=precision)
+
+    for record, expected in zip(gate_project.records(), exact, strict=True):
+        assert record["verdict"] == expected["verdict"]
+        if editor != "rome":  # not a number or beyond all numbers, and that in words
+            assert record["edited"]["me_ppl"] == expected["edited"]["me_ppl"]
+    (facts,) = gate_project.environment()["devices"].values()
+    assert facts["matmul_precision"] in {"float32", "bfloat16"}
+    assert precision == "auto" or facts["matmul_precision"] == precision

@@ -20,8 +20,10 @@ from collapse_tests.editors.lookup import request_rows
 from collapse_tests.editors.protocol import EditorContext
 from collapse_tests.editors.registry import create_editor
 from collapse_tests.editors.rome import Rome, RomeHyperparameters, default_block
+from collapse_tests.editors.value_optimisation import trace_lookups
 from collapse_tests.errors import EditorError, UsageError
 from collapse_tests.models.editable import EditableModel
+from collapse_tests.models.suffixes import SuffixRows
 from collapse_tests.settings import Override, Settings
 from collapse_tests.weight_update import LowRankDelta, WeightUpdate
 from fixtures.tiny_models import FAMILIES, make_model
@@ -408,3 +410,31 @@ def test_only_what_precedes_the_subject_is_put_in_the_template() -> None:
         "The {} of Norway {} is",
         "You. The {} of Norway {} is",
     ]
+
+
+def test_memory_that_runs_out_changes_nothing_but_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = shared_model("llama", dtype="float64")
+    expected = rome().compute_updates(model, REQUESTS)
+    run = SuffixRows.run
+
+    def cramped(self: SuffixRows, model: EditableModel, added: torch.Tensor) -> torch.Tensor:
+        if self.positions.numel() > 40:
+            raise torch.OutOfMemoryError
+        return run(self, model, added)
+
+    monkeypatch.setattr(SuffixRows, "run", cramped)
+    editor, calls = rome(), 0
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return trace_lookups(*args, **kwargs)
+
+    monkeypatch.setattr("collapse_tests.editors.rome.trace_lookups", counted)
+    for ours, theirs in zip(editor.compute_updates(model, REQUESTS), expected, strict=True):
+        assert distance(model, ours, theirs) < 1e-6
+    tries = calls
+    editor.compute_updates(model, REQUESTS)
+
+    assert tries > 1
+    assert calls == tries + 1  # the smaller budget is remembered

@@ -78,7 +78,13 @@ def settings(saved_tiny_model: Save, tmp_path: Path) -> Settings:
     texts = tmp_path / "texts.txt"
     texts.write_text("The capital of Norway is Oslo\nYou play the violin in Paris\n", encoding="utf-8")
     return Settings(
-        ("rome",), (str(saved_tiny_model("llama")),), ppl_limit=1e9, ppl_texts=str(texts), device="cpu", batch_size=1
+        ("rome",),
+        (str(saved_tiny_model("llama")),),
+        ppl_limit=1e9,
+        ppl_texts=str(texts),
+        device="cpu",
+        matmul_precision="float32",
+        batch_size=1,
     )
 
 
@@ -137,9 +143,11 @@ def test_one_model_serves_all_editors(settings: Settings) -> None:
     wanted = cases(settings, editor(Tidy), "rome")
     gate = Gate(settings, wanted, say=said.append)
     assert gate.device is None
+    assert gate.precision is None
     records = [gate.outcome(case).record for case in wanted]
     assert all(record.error is None for record in records)
     assert gate.device == "cpu"
+    assert gate.precision == "float32"
     assert sum(line.startswith("loading") for line in said) == 1
     assert "denominator" in records[-1].diagnostics
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -163,3 +165,37 @@ def test_a_case_that_is_not_finite_does_not_touch_the_others(model: EditableMode
 def test_no_updates_and_no_rows(model: EditableModel) -> None:
     assert Scorer(model).shared(RowCache(random_rows(random.Random(0), 2)), []) == []
     assert Scorer(model).each([[], []], [None, None]) == [[], []]
+
+
+def test_less_at_a_time_when_memory_runs_out_gives_the_same(
+    model: EditableModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = random_rows(random.Random(1), 6)
+    updates = [low_rank(model, model.mlp_output_weight(1), seed=seed) for seed in range(4)]
+    expected = Scorer(model).shared(RowCache(rows), updates), Scorer(model).each([rows] * 4, updates)
+    whole = EditableModel.run_blocks
+
+    def cramped(self: EditableModel, hidden: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if hidden.shape[:2].numel() > 60:
+            raise torch.OutOfMemoryError
+        return whole(self, hidden, *args, **kwargs)
+
+    monkeypatch.setattr(EditableModel, "run_blocks", cramped)
+    scorer = Scorer(model, 10_000)
+    found = scorer.shared(RowCache(rows), updates), scorer.each([rows] * 4, updates)
+
+    for ours, theirs in zip(itertools.chain(*found), itertools.chain(*expected), strict=True):
+        assert [score.nll for score in ours] == pytest.approx([score.nll for score in theirs], rel=1e-4)
+    assert scorer.budget.tokens <= 60  # remembered
+
+
+def test_a_row_that_does_not_fit_by_itself_is_out_of_memory(
+    model: EditableModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **kwargs: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(EditableModel, "run_blocks", full)
+
+    with pytest.raises(torch.OutOfMemoryError):
+        Scorer(model).each([random_rows(random.Random(1), 3)], [None])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
-from collapse_tests.models.memory import in_halves, is_out_of_memory
+from collapse_tests.models.memory import TokenBudget, in_halves, is_out_of_memory
 
 OUT_OF_MEMORY: list[Callable[[], Exception]] = [
     lambda: torch.OutOfMemoryError("CUDA out of memory"),
@@ -78,3 +78,41 @@ def test_other_errors_pass_at_once(error: BaseException) -> None:
         in_halves(work, [1, 2, 3, 4])
     assert calls == 1
     assert not is_out_of_memory(error)
+
+
+def test_a_budget_is_halved_until_the_work_fits_and_stays_halved() -> None:
+    budget, asked = TokenBudget(1000), []
+
+    def work() -> str:
+        asked.append(budget.tokens)
+        if budget.tokens > 300:
+            raise torch.OutOfMemoryError
+        return "done"
+
+    assert budget.run(work, least=10) == "done"
+    assert asked == [1000, 500, 250]
+    assert budget.run(work, least=10) == "done"
+    assert asked[3:] == [250]
+
+
+def test_a_budget_ends_where_the_work_cannot_be_cut_further() -> None:
+    budget, asked = TokenBudget(100), []
+
+    def work() -> None:
+        asked.append(budget.tokens)
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        budget.run(work, least=40)
+    assert asked == [100, 50, 25]
+
+
+def test_a_budget_does_not_hide_other_errors() -> None:
+    budget = TokenBudget(100)
+
+    def work() -> None:
+        raise ValueError("memory")
+
+    with pytest.raises(ValueError, match="memory"):
+        budget.run(work, least=1)
+    assert budget.tokens == 100
