@@ -121,9 +121,7 @@ def parse_dtype(text: str) -> str:
     Raises:
         UsageError: `text` is something else.
     """
-    if text not in DTYPES:
-        raise UsageError(f"{text!r} is no dtype; give one of {', '.join(DTYPES)}")
-    return text
+    return _one_of(text, DTYPES, "dtype")
 
 
 def parse_matmul_precision(text: str) -> str:
@@ -132,8 +130,12 @@ def parse_matmul_precision(text: str) -> str:
     Raises:
         UsageError: `text` is something else.
     """
-    if text not in MATMUL_PRECISIONS:
-        raise UsageError(f"{text!r} is no matmul precision; give one of {', '.join(MATMUL_PRECISIONS)}")
+    return _one_of(text, MATMUL_PRECISIONS, "matmul precision")
+
+
+def _one_of(text: str, choices: tuple[str, ...], what: str) -> str:
+    if text not in choices:
+        raise UsageError(f"{text!r} is no {what}; give one of {', '.join(choices)}")
     return text
 
 

@@ -11,7 +11,7 @@ does the same sums as small products, and needs no gradient for the prefix.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -20,54 +20,47 @@ __all__ = [
     "PrefixKeyValues",
     "RecordingKeyValues",
     "SplitMask",
-    "SuffixKeyValues",
     "causal_mask",
     "prefix_mask",
     "split_attention",
 ]
 
 
-class KeyValues(Protocol):
-    """The one method of a Hugging Face cache that an attention layer calls."""
+class KeyValues:
+    """What attention layers call of a Hugging Face cache: this one gives each layer back its own keys and values."""
 
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Take a layer's new keys and values (rows, heads, length, head size), return those to attend to."""
-        ...
+        return self.attended(layer, keys, values)
+
+    def attended(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values that `layer` attends to, given its own."""
+        return keys, values
 
 
-class RecordingKeyValues:
+class RecordingKeyValues(KeyValues):
     """Keeps what each layer computes and changes nothing."""
 
     def __init__(self) -> None:
         self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def update(  # noqa: D102
-        self,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        layer: int,
-        *args: Any,
-        **kwargs: Any,
+    def attended(  # noqa: D102
+        self, layer: int, keys: torch.Tensor, values: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         self.layers[layer] = (keys, values)
         return keys, values
 
 
-class PrefixKeyValues:
+class PrefixKeyValues(KeyValues):
     """Puts a fixed prefix before each layer's new keys and values; nothing is stored between calls."""
 
     def __init__(self, layers: dict[int, tuple[torch.Tensor, torch.Tensor]]) -> None:
         self.layers = layers
 
-    def update(  # noqa: D102
-        self,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        layer: int,
-        *args: Any,
-        **kwargs: Any,
+    def attended(  # noqa: D102
+        self, layer: int, keys: torch.Tensor, values: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         prefix_keys, prefix_values = self.layers[layer]
         return torch.cat([prefix_keys, keys], 2), torch.cat([prefix_values, values], 2)
@@ -75,20 +68,6 @@ class PrefixKeyValues:
     def select(self, rows: torch.Tensor) -> PrefixKeyValues:
         """The prefixes of some rows, by index."""
         return PrefixKeyValues({layer: (k[rows], v[rows]) for layer, (k, v) in self.layers.items()})
-
-
-class SuffixKeyValues:
-    """Gives back a layer's own keys and values: `split_attention` has the prefix from its mask."""
-
-    def update(  # noqa: D102
-        self,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        layer: int,
-        *args: Any,
-        **kwargs: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return keys, values
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from collapse_tests.models.attention import KeyValues, PrefixKeyValues, SplitMask, SuffixKeyValues, split_attention
+from collapse_tests.models.attention import KeyValues, PrefixKeyValues, SplitMask, split_attention
 from collapse_tests.models.specs import FAMILIES
 
 __all__ = ["Family", "family_of"]
@@ -87,7 +87,7 @@ class ReplaceableAttentionFamily(Family):
         config = self.model.config
         before, config._attn_implementation = config._attn_implementation, _SPLIT_ATTENTION
         try:
-            yield SplitMask(mask, keys), SuffixKeyValues()
+            yield SplitMask(mask, keys), KeyValues()
         finally:
             config._attn_implementation = before
 

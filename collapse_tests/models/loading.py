@@ -9,7 +9,7 @@ import torch
 
 from collapse_tests.errors import InfrastructureError, UsageError
 from collapse_tests.models.editable import EditableModel
-from collapse_tests.models.precision import resolve_precision
+from collapse_tests.models.precision import MatmulPrecision, resolve_precision
 from collapse_tests.models.specs import FAMILIES, ModelSpec, resolve_spec
 from collapse_tests.settings import Settings
 
@@ -49,9 +49,11 @@ def load_model(name: str, settings: Settings, say: Callable[[str], None]) -> Edi
     spec = resolve_spec(name)
     device = resolve_device(settings.device)
     source = _source(spec, say)
-    say(f"loading {name} on {device} in {settings.dtype}")
-    model, tokenizer = _from_pretrained(spec, source, getattr(torch, settings.dtype))
-    precision = resolve_precision(settings.matmul_precision, device, model.dtype)
+    dtype: torch.dtype = getattr(torch, settings.dtype)
+    precision = resolve_precision(settings.matmul_precision, device, dtype)
+    rounded = "" if precision is MatmulPrecision.FLOAT32 else f", products in {precision}"
+    say(f"loading {name} on {device} in {settings.dtype}{rounded}")
+    model, tokenizer = _from_pretrained(spec, source, dtype)
     return EditableModel(model.to(device), tokenizer, name, precision)
 
 

@@ -24,14 +24,20 @@ _CPU_REQUESTS = 16
 _GPU_REQUESTS = 1 << 20  # over the width
 _CPU_LOGITS = 1 << 22  # fits the last-level cache and the allocator's pools
 _GPU_LOGITS = 1 << 29
-_MEMORY_SHARE = 0.6  # of free memory that a budget may plan with; the rest covers what the estimate leaves out
+#: Shares of a GPU's free memory that prefixes kept for an optimisation and activations may plan with; the rest covers
+#: what the estimates leave out.
+_PREFIX_SHARE = 0.35
+_ACTIVATION_SHARE = 0.5
+_PREFIX_TOKENS = 21 * 16  # of a request: ROME's contexts, and a usual prompt up to its subject
 
 
 def requests_per_batch(model: EditableModel) -> int:
     """Requests to edit and measure together."""
     if _on_cpu(model):
         return _CPU_REQUESTS
-    return min(max(_GPU_REQUESTS // _width(model), 64), 512)
+    prefix = _PREFIX_TOKENS * 2 * model.n_blocks * _width(model) * model.dtype.itemsize  # keys and values
+    fitting = int(_PREFIX_SHARE * _free_bytes(model.device) / prefix)
+    return max(1, min(max(_GPU_REQUESTS // _width(model), 64), 512, fitting))
 
 
 def pass_overhead(model: EditableModel) -> float:
@@ -63,7 +69,7 @@ def _fitting(model: EditableModel, blocks: int) -> int:
     width, inner = model.weight_shape(model.mlp_output_weight(0))
     # About two dozen tensors of the width and five of the MLP's inner width per token and block, as counted on Llama.
     per_token = blocks * (24 * width + 5 * inner) * model.dtype.itemsize
-    return max(1, int(_MEMORY_SHARE * _free_bytes(model.device) / per_token))
+    return max(1, int(_ACTIVATION_SHARE * _free_bytes(model.device) / per_token))
 
 
 def _free_bytes(device: torch.device) -> int:

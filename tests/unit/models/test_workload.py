@@ -52,6 +52,18 @@ def test_budgets_follow_free_memory(gpu: EditableModel, monkeypatch: pytest.Monk
     assert workload.gradient_budget(gpu).tokens == 1  # never zero: the work itself then says what does not fit
 
 
+def test_fewer_requests_share_a_batch_where_their_prefixes_would_not_fit(
+    gpu: EditableModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plenty = workload.requests_per_batch(gpu)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**8, 80 * 10**9))
+    little = workload.requests_per_batch(gpu)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 80 * 10**9))
+
+    assert plenty > little > 1
+    assert workload.requests_per_batch(gpu) == 1
+
+
 def test_activations_kept_for_gradients_take_every_block(gpu: EditableModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**8, 80 * 10**9))
 
