@@ -51,6 +51,8 @@ class TokenBudget:
     def run(self, work: Callable[[], Result], least: int) -> Result:
         """`work()`, which asks for `tokens`, again with half as many for as long as memory runs out.
 
+        Where not even the least part fits, the tokens were not what is too large, and their number is put back.
+
         Args:
             work: what to do.
             least: tokens of the smallest part that the work can be cut into.
@@ -58,11 +60,15 @@ class TokenBudget:
         Raises:
             Exception: whatever `work` raises; out-of-memory only when it came with `least` tokens or fewer.
         """
+        before = self.tokens
         while True:
             try:
                 return work()
             except Exception as error:
-                if self.tokens <= least or not is_out_of_memory(error):
+                if not is_out_of_memory(error):
+                    raise
+                if self.tokens <= least:
+                    self.tokens = before
                     raise
             _free()
             self.tokens //= 2

@@ -227,6 +227,7 @@ def test_paths_in_an_ini_file_are_relative_to_it(pytester: pytest.Pytester, monk
         ("--device", "gpu", "cuda:1"),
         ("--device", "cuda:", "cuda:1"),
         ("--dtype", "int8", "float32, bfloat16, float16, float64"),
+        ("--matmul-precision", "fp8", "auto, float32, tf32, bfloat16"),
         ("--ppl-texts", " ", "give a path"),
         ("--reports-dir", "", "give a path"),
         ("--editor", "rome,", "single commas"),

@@ -105,6 +105,7 @@ def test_a_budget_ends_where_the_work_cannot_be_cut_further() -> None:
     with pytest.raises(MemoryError):
         budget.run(work, least=40)
     assert asked == [100, 50, 25]
+    assert budget.tokens == 100  # something else was too large
 
 
 def test_a_budget_does_not_hide_other_errors() -> None:
