@@ -96,10 +96,14 @@ def deviations(reference: Run, other: Run, verdict: Verdict) -> list[float]:
 
 def table(runs: Sequence[Run]) -> Table:
     """One line per setup, compared with the first."""
-    result = Table(title=f"{len(runs[0].records)} cases, compared with {runs[0].setup}")
-    columns = ("setup", "stable", "collapsed", "ineffective", "error", "other collapse", "of those within")
-    for column in (*columns, "ME-PPL, stable: worst", "collapsed: median", "seconds"):
-        result.add_column(column, justify="left" if column == "setup" else "right")
+    result = Table(
+        title=f"{len(runs[0].records)} cases, compared with {runs[0].setup}",
+        caption="other: cases that collapse in one setup alone; band: how far from the limit ME-PPL is on them at most; "
+        "Δ: relative difference of ME-PPL, the largest of stable and the median of collapsed cases",
+    )
+    columns = ("setup", "stable", "collapsed", "ineff.", "error", "other", "band", "Δ stable", "Δ collapsed", "seconds")
+    for column in columns:
+        result.add_column(column, justify="left" if column == "setup" else "right", no_wrap=True)
     for each in runs:
         counts = [str(each.count(verdict)) for verdict in Verdict]
         near = distances(runs[0], each)
