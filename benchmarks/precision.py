@@ -98,7 +98,7 @@ def table(runs: Sequence[Run]) -> Table:
     """One line per setup, compared with the first."""
     result = Table(
         title=f"{len(runs[0].records)} cases, compared with {runs[0].setup}",
-        caption="other: cases that collapse in one setup alone; band: how far from the limit ME-PPL is on them at most; "
+        caption="other: cases that collapse in one setup alone; band: how far ME-PPL is from the limit on them; "
         "Δ: relative difference of ME-PPL, the largest of stable and the median of collapsed cases",
     )
     columns = ("setup", "stable", "collapsed", "ineff.", "error", "other", "band", "Δ stable", "Δ collapsed", "seconds")
