@@ -25,6 +25,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.arguments import names_among
 from benchmarks.easyedit_peer import EasyEditRome, Subject, padded_me_ppl
 from benchmarks.model_sizes import SIZES, random_model
 from benchmarks.utilisation import count_flops, now, product_rate
@@ -226,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--edits", default=DEFAULT_EDITS, help="request set or file (default: %(default)s)")
     parser.add_argument(
         "--precision",
-        type=_precisions,
+        type=names_among(PRECISIONS),
         default=("float32",),
         metavar="P,…",
         help=f"ours: {', '.join(PRECISIONS)} (default: float32)",
@@ -236,13 +237,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="our requests (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n (default: %(default)s)")
     return parser
-
-
-def _precisions(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    if unknown := [name for name in names if name not in PRECISIONS]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(PRECISIONS)}")
-    return names
 
 
 if __name__ == "__main__":

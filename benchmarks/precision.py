@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.arguments import names_among
 from collapse_tests.records import Record, Verdict
 
 __all__ = ["main"]
@@ -136,19 +137,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes where the batch size is 1")
     parser.add_argument(
         "--setups",
-        type=_setups,
+        type=names_among(SETUPS),
         default=tuple(SETUPS),
         metavar="S,…",
         help=f"of {', '.join(SETUPS)} (default: all)",
     )
     return parser
-
-
-def _setups(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    if unknown := [name for name in names if name not in SETUPS]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(SETUPS)}")
-    return names
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ states on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,9 +71,7 @@ class Scorer:
     @torch.no_grad()
     def shared(self, cache: RowCache, updates: Sequence[WeightUpdate]) -> list[list[RowScore]]:
         """Scores of the same rows under each update, `[update][row]`."""
-        with self.model.fast_kernels():
-            least = max((len(row.ids) for row in cache.rows), default=1)
-            return self.budget.run(lambda: self._shared(cache, updates), least)
+        return self._in_bulk(cache.rows, lambda: self._shared(cache, updates))
 
     def _shared(self, cache: RowCache, updates: Sequence[WeightUpdate]) -> list[list[RowScore]]:
         block = self._first_block(updates)
@@ -92,9 +90,12 @@ class Scorer:
     @torch.no_grad()
     def each(self, rows: Sequence[Sequence[TokenRow]], updates: Sequence[WeightUpdate | None]) -> list[list[RowScore]]:
         """Scores of each case's own rows under its own update (None: unedited), with the predicted ids."""
+        return self._in_bulk([row for case in rows for row in case], lambda: self._each(rows, updates))
+
+    def _in_bulk(self, rows: Sequence[TokenRow], score: Callable[[], list[list[RowScore]]]) -> list[list[RowScore]]:
+        """`score()` with fast kernels, and with fewer tokens at a time where memory runs out."""
         with self.model.fast_kernels():
-            least = max((len(row.ids) for case in rows for row in case), default=1)
-            return self.budget.run(lambda: self._each(rows, updates), least)
+            return self.budget.run(score, least=max((len(row.ids) for row in rows), default=1))
 
     def _each(self, rows: Sequence[Sequence[TokenRow]], updates: Sequence[WeightUpdate | None]) -> list[list[RowScore]]:
         flat = [row for case in rows for row in case]

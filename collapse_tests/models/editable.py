@@ -13,7 +13,8 @@ from collapse_tests.errors import EditorError, UsageError
 from collapse_tests.models.attention import KeyValues, causal_mask
 from collapse_tests.models.digest import digest_of, fingerprints
 from collapse_tests.models.families import family_of
-from collapse_tests.models.fused import FusedLayers
+from collapse_tests.models.forwards import replaced
+from collapse_tests.models.fused import fused_forwards
 from collapse_tests.models.precision import MatmulPrecision, ShortWeights, tf32_products
 from collapse_tests.weight_update import DenseDelta, LowRankDelta, WeightUpdate
 
@@ -64,7 +65,7 @@ class EditableModel:
             f"{path}.weight": module for path, module in model.named_modules() if _is_linear(module)
         }
         self._short = ShortWeights(self._linears.values())
-        self._fused = FusedLayers(model)
+        self._fused = fused_forwards(model)
         self._fast = False
         self._prints = fingerprints(model)
         self.digest = digest_of(self._prints, f"{self.config.model_type} {self.dtype}")
@@ -258,11 +259,11 @@ class EditableModel:
         with ExitStack() as stack:
             self._fast = True
             stack.callback(setattr, self, "_fast", False)
-            stack.enter_context(self._fused.in_use())
+            stack.enter_context(replaced(self._fused))
             if self.precision is MatmulPrecision.TF32:
                 stack.enter_context(tf32_products())
             elif self.precision is MatmulPrecision.BFLOAT16:
-                stack.enter_context(self._short.in_use())
+                stack.enter_context(replaced(self._short.forwards))
             yield
 
     # Editing ----------------------------------------------------------------------------------------------

@@ -76,14 +76,17 @@ class Family(ABC):
 class ReplaceableAttentionFamily(Family):
     """A family whose blocks take their attention function from transformers' registry, and leave the mask alone."""
 
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        from transformers import AttentionInterface
+
+        AttentionInterface.register(_SPLIT_ATTENTION, split_attention)
+
     @contextmanager
     def attention(self, mask: torch.Tensor | None, keys: KeyValues | None) -> Iterator[tuple[Any, KeyValues | None]]:
         if mask is None or not isinstance(keys, PrefixKeyValues):
             yield mask, keys
             return
-        from transformers import AttentionInterface
-
-        AttentionInterface.register(_SPLIT_ATTENTION, split_attention)
         config = self.model.config
         before, config._attn_implementation = config._attn_implementation, _SPLIT_ATTENTION
         try:

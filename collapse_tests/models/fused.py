@@ -6,8 +6,7 @@ the last place and otherwise compute the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,29 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-__all__ = ["FusedLayers"]
+from collapse_tests.models.forwards import Forwards
+
+__all__ = ["fused_forwards"]
 
 
-class FusedLayers:
-    """The layers of a model that have a fused kernel.
-
-    Args:
-        model: a Hugging Face model.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self._forwards = [(layer, forward) for layer in model.modules() if (forward := _fused(layer)) is not None]
-
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Let the layers run fused for the time of a `with` block."""
-        for layer, forward in self._forwards:
-            layer.forward = forward
-        try:
-            yield
-        finally:
-            for layer, _ in self._forwards:
-                vars(layer).pop("forward", None)
+def fused_forwards(model: nn.Module) -> Forwards:
+    """The layers of a Hugging Face model that have a fused kernel, each with it."""
+    return [(layer, forward) for layer in model.modules() if (forward := _fused(layer)) is not None]
 
 
 def _fused(layer: nn.Module) -> Callable[[torch.Tensor], torch.Tensor] | None:

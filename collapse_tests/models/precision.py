@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from collapse_tests.models.forwards import Forwards
+
 __all__ = ["MatmulPrecision", "ShortWeights", "resolve_precision", "tf32_products"]
 
 #: What `torch.cpu.get_capabilities` calls instructions that multiply bfloat16.
@@ -84,16 +86,10 @@ class ShortWeights:
             layer: (weight, copy) for layer, (weight, copy) in self._copies.items() if weight.data_ptr() not in written
         }
 
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Let every layer multiply in bfloat16 for the time of a `with` block."""
-        for layer in self._layers:
-            layer.forward = partial(self._product, layer)
-        try:
-            yield
-        finally:
-            for layer in self._layers:
-                vars(layer).pop("forward", None)
+    @property
+    def forwards(self) -> Forwards:
+        """The layers, each with its product in bfloat16; not kept, as a cycle would keep a dropped model in memory."""
+        return [(layer, partial(self._product, layer)) for layer in self._layers]
 
     def _product(self, layer: nn.Module, states: torch.Tensor) -> torch.Tensor:
         product = F.linear(states.bfloat16(), self._copy(layer)).to(states.dtype)
