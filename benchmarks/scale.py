@@ -55,12 +55,27 @@ class Sampler:
         self.tests = 0
         self.samples: list[Sample] = []
         self.process = psutil.Process()
+        #: Seconds since the process started at which each part of the run ended.
+        self.ends: dict[str, float] = {}
+
+    def pytest_sessionstart(self) -> None:
+        """Python, pytest and its plugins are there."""
+        self.ends["start"] = self.seconds()
+
+    def pytest_collection_finish(self) -> None:
+        """The cases are made."""
+        self.ends["collection"] = self.seconds()
 
     def pytest_runtest_logfinish(self) -> None:
         """Count, and take a sample in its turn; the first test's batch is the start."""
         self.tests += 1
+        self.ends["tests"] = self.seconds()
         if self.tests == 1 or self.tests % self.every == 0:
             self.take()
+
+    def seconds(self) -> float:
+        """Since the process started."""
+        return time.time() - float(self.process.create_time())
 
     def take(self) -> None:
         """Take a sample."""
@@ -69,7 +84,7 @@ class Sampler:
         self.samples.append(
             Sample(
                 tests=self.tests,
-                seconds=time.time() - self.process.create_time(),
+                seconds=self.seconds(),
                 resident=self.process.memory_info().rss,
                 device=torch.cuda.memory_allocated() if on_gpu else 0,
             )
@@ -88,25 +103,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         records = [json.loads(line) for path in Path(reports).glob("*/records.jsonl") for line in path.open()]
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) or not records:
         return int(status) or 1
-    console.print(phases(records, sampler.samples))
+    console.print(phases(records, sampler))
     console.print(course(sampler.samples))
     return 0
 
 
-def phases(records: Sequence[dict[str, Any]], samples: Sequence[Sample]) -> Table:
+def phases(records: Sequence[dict[str, Any]], sampler: Sampler) -> Table:
     """Where the wall time went."""
-    total = samples[-1].seconds
-    spent: dict[str, float] = {}
+    total, first, ends = sampler.samples[-1].seconds, sampler.samples[0].seconds, sampler.ends
+    engine: dict[str, float] = {}
     for record in records:
         for name, seconds in record["seconds"].items():
-            spent[name] = spent.get(name, 0.0) + seconds
-    first = samples[0].seconds  # includes the first batch
-    rest = total - sum(spent.values())
+            engine[name] = engine.get(name, 0.0) + seconds
+    parts = {
+        "start of Python and pytest": ends["start"],
+        "collection": ends["collection"] - ends["start"],
+        **{f"engine: {name}": seconds for name, seconds in engine.items()},
+        "model, context templates, pytest, records": ends["tests"] - ends["collection"] - sum(engine.values()),
+        "end of the run, reports": total - ends["tests"],
+    }
+    # The first result comes with all of its batch.
     table = Table(title=f"{len(records)} cases in {total:.1f} s, first result after {first:.1f} s")
     table.add_column("")
     for column in ("seconds", "share", "ms a case"):
         table.add_column(column, justify="right")
-    for name, seconds in [*spent.items(), ("start, collection, pytest, records, report", rest)]:
+    for name, seconds in parts.items():
         table.add_row(name, f"{seconds:.1f}", f"{seconds / total:.0%}", f"{1000 * seconds / len(records):.2f}")
     return table
 

@@ -164,28 +164,56 @@ def trace_lookups(
     contexts: list[ContextRows] = []
     for group in groups:
         members = [requests[index] for index in group]
-        with model.captured(model.family.mlp_output(block)) as captured:
-            suffixes, lookups, ends = _suffixes(model, [row for member in members for row in member.contexts], block)
-        at_lookup = torch.arange(len(lookups), device=model.device), lookups
-        keys.append(captured.input[at_lookup].unflatten(0, (-1, n_rows)))
-        values.append(captured.output[at_lookup].unflatten(0, (-1, n_rows)))
-        labels = _labels([member.target for member in members], (ends - lookups).tolist(), model.device)
-        contexts.append(ContextRows(torch.tensor(group, device=model.device), suffixes, labels))
+        rows = [row for member in members for row in member.contexts]
+        traced = _trace(model, rows, block, overhead)
+        keys.append(traced.keys.unflatten(0, (-1, n_rows)))
+        values.append(traced.values.unflatten(0, (-1, n_rows)))
+        after = [len(row.ids) - row.lookup for row in rows]
+        labels = _labels([member.target for member in members], after, model.device)
+        contexts.append(ContextRows(torch.tensor(group, device=model.device), traced.suffixes, labels))
     order = torch.cat([rows.requests for rows in contexts]).argsort()
-    essence, _, _ = _suffixes(model, [request.essence for request in requests], block)
-    return LookupTrace(torch.cat(keys)[order], torch.cat(values)[order], tuple(contexts), essence)
+    essence = _trace(model, [request.essence for request in requests], block, overhead)
+    return LookupTrace(torch.cat(keys)[order], torch.cat(values)[order], tuple(contexts), essence.suffixes)
 
 
-def _suffixes(
-    model: EditableModel, rows: Sequence[LookupRow], block: int
-) -> tuple[SuffixRows, torch.Tensor, torch.Tensor]:
-    """Rows from their lookups on, to run from the block after `block`; their (rows,) lookups and lengths."""
-    ids = pad_right([row.ids for row in rows], model.device)
-    lookups = torch.tensor([row.lookup for row in rows], device=model.device)
-    lengths = torch.tensor([len(row.ids) for row in rows], device=model.device)
-    hidden = model.hidden_at(ids, block + 1)
-    with model.fast_kernels():
-        return cut_suffixes(model, hidden, lookups, lengths, block + 1), lookups, lengths
+@dataclass(frozen=True, slots=True)
+class _TracedRows:
+    """Rows at their lookups and from there on, to run from the block after the edited one.
+
+    Attributes:
+        suffixes: the rows from their lookups on.
+        keys: (rows, d_k) input of the edited matrix at the lookups.
+        values: (rows, hidden size) its output there.
+    """
+
+    suffixes: SuffixRows
+    keys: torch.Tensor
+    values: torch.Tensor
+
+
+def _trace(model: EditableModel, rows: Sequence[LookupRow], block: int, overhead: float) -> _TracedRows:
+    """Run rows once, those of about one length together: contexts differ more in length than what follows them."""
+    width = max(row.lookup for row in rows)
+    columns = max(len(row.ids) - row.lookup for row in rows)
+    lengths = [len(row.ids) for row in rows]
+    parts: list[_TracedRows] = []
+    buckets = length_buckets(lengths, max_tokens=sum(lengths), overhead=overhead)
+    for bucket in buckets:
+        ids = pad_right([rows[index].ids for index in bucket], model.device)
+        lookups = torch.tensor([rows[index].lookup for index in bucket], device=model.device)
+        ends = torch.tensor([lengths[index] for index in bucket], device=model.device)
+        with model.captured(model.family.mlp_output(block)) as captured:
+            hidden = model.hidden_at(ids, block + 1)
+        with model.fast_kernels():
+            suffixes = cut_suffixes(model, hidden, lookups, ends, block + 1, width=width, columns=columns)
+        at_lookup = torch.arange(len(bucket), device=model.device), lookups
+        parts.append(_TracedRows(suffixes, captured.input[at_lookup], captured.output[at_lookup]))
+    order = torch.tensor([index for bucket in buckets for index in bucket], device=model.device).argsort()
+    return _TracedRows(
+        suffixes=SuffixRows.joined([part.suffixes for part in parts]).select(order),
+        keys=torch.cat([part.keys for part in parts])[order],
+        values=torch.cat([part.values for part in parts])[order],
+    )
 
 
 def _labels(targets: Sequence[tuple[int, ...]], suffix_lengths: Sequence[int], device: torch.device) -> Labels:

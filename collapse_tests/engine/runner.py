@@ -173,11 +173,14 @@ class BatchRunner:
         failed = [index for index, record in enumerate(records) if record.verdict is not Verdict.STABLE]
         if not failed:
             return records
+        clock = time.perf_counter()
         prompts = [cases[index].request.prompt for index in failed]
         before = continuations(self.bench.model, prompts, [None] * len(failed))
         after = continuations(self.bench.model, prompts, [updates[index] for index in failed])
+        seconds = {"continuation": (time.perf_counter() - clock) / len(failed)}
         for index, old, new in zip(failed, before, after, strict=True):
-            records[index] = replace(records[index], continuation_before=old, continuation_after=new)
+            told = replace(records[index], continuation_before=old, continuation_after=new)
+            records[index] = _with_seconds(told, seconds)
         return records
 
     # Records ----------------------------------------------------------------------------------------------

@@ -10,20 +10,33 @@ does the same sums as small products, and needs no gradient for the prefix.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 __all__ = [
     "KeyValues",
     "PrefixKeyValues",
     "RecordingKeyValues",
     "SplitMask",
+    "aligned",
     "causal_mask",
     "prefix_mask",
     "split_attention",
 ]
+
+
+#: A GPU's matrix units take rows that begin at multiples of 16 bytes; other products run many times slower.
+_GPU_ALIGNMENT = 8
+
+
+def aligned(columns: int, device: torch.device) -> int:
+    """`columns`, or the next number of them whose products are fast on `device`."""
+    step = _GPU_ALIGNMENT if device.type == "cuda" else 1
+    return -(-columns // step) * step
 
 
 class KeyValues:
@@ -65,6 +78,30 @@ class PrefixKeyValues(KeyValues):
         prefix_keys, prefix_values = self.layers[layer]
         return torch.cat([prefix_keys, keys], 2), torch.cat([prefix_values, values], 2)
 
+    @property
+    def width(self) -> int:
+        """Columns the prefixes are padded to."""
+        return next((keys.shape[2] for keys, _ in self.layers.values()), 0)
+
+    def padded(self, width: int) -> PrefixKeyValues:
+        """The same prefixes with columns of zeros up to `width`, which a mask has to hide."""
+        return PrefixKeyValues(
+            {layer: (pad_columns(k, width), pad_columns(v, width)) for layer, (k, v) in self.layers.items()}
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[PrefixKeyValues]) -> PrefixKeyValues:
+        """The rows of several stores of one width, in their order."""
+        return cls(
+            {
+                layer: (
+                    torch.cat([part.layers[layer][0] for part in parts]),
+                    torch.cat([part.layers[layer][1] for part in parts]),
+                )
+                for layer in parts[0].layers
+            }
+        )
+
     def select(self, rows: torch.Tensor) -> PrefixKeyValues:
         """The prefixes of some rows, by index."""
         return PrefixKeyValues({layer: (k[rows], v[rows]) for layer, (k, v) in self.layers.items()})
@@ -75,12 +112,19 @@ class SplitMask:
     """What `split_attention` takes in the place of a mask, which blocks pass on as it is.
 
     Attributes:
-        additive: (rows, 1, length, prefix columns + length).
+        additive: (rows, 1, length, prefix columns + suffix columns); the suffix may have more columns than `length`,
+            all of them hidden.
         prefix: keys and values of the prefix, by layer.
     """
 
     additive: torch.Tensor
     prefix: PrefixKeyValues
+
+    @classmethod
+    def of(cls, mask: torch.Tensor, prefix: PrefixKeyValues) -> SplitMask:
+        """From an additive mask (rows, 1, length, prefix columns + length)."""
+        columns = prefix.width + aligned(mask.shape[2], mask.device)
+        return cls(F.pad(mask, (0, columns - mask.shape[3]), value=torch.finfo(mask.dtype).min), prefix)
 
 
 def split_attention(
@@ -108,14 +152,23 @@ def split_attention(
     """
     rows, heads, length, size = query.shape
     groups = key.shape[1]
+    additive = attention_mask.additive[:, :, None]
     prefix_key, prefix_value = attention_mask.prefix.layers[module.layer_idx]
-    width = prefix_key.shape[2]
-    query = (query * (size**-0.5 if scaling is None else scaling)).reshape(rows, groups, -1, size)
+    width, columns = prefix_key.shape[2], additive.shape[-1]
+    key, value = pad_columns(key, columns - width), pad_columns(value, columns - width)
+    query = query.reshape(rows, groups, -1, size)
     scores = torch.cat([query @ prefix_key.transpose(2, 3), query @ key.transpose(2, 3)], -1)
-    masked = scores.view(rows, groups, -1, length, width + length) + attention_mask.additive[:, :, None]
+    scale = size**-0.5 if scaling is None else scaling
+    masked = torch.add(additive, scores.view(rows, groups, -1, length, columns), alpha=scale)
     weights = masked.softmax(-1, torch.promote_types(query.dtype, torch.float32)).to(value.dtype).view(scores.shape)
     mixed = weights[..., :width] @ prefix_value + weights[..., width:] @ value
     return mixed.view(rows, heads, length, size).transpose(1, 2), None
+
+
+def pad_columns(states: torch.Tensor, columns: int) -> torch.Tensor:
+    """Keys or values (rows, heads, length, head size) with zeros up to `columns` in the place of the length."""
+    missing = columns - states.shape[2]
+    return F.pad(states, (0, 0, 0, missing)) if missing else states
 
 
 def causal_mask(length: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:

@@ -90,7 +90,7 @@ class ReplaceableAttentionFamily(Family):
         config = self.model.config
         before, config._attn_implementation = config._attn_implementation, _SPLIT_ATTENTION
         try:
-            yield SplitMask(mask, keys), KeyValues()
+            yield SplitMask.of(mask, keys), KeyValues()
         finally:
             config._attn_implementation = before
 

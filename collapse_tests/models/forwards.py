@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-import torch
 from torch import nn
 
 __all__ = ["Forwards", "replaced"]
 
 #: Layers, each with the function that is to stand for its own.
-Forwards = Sequence[tuple[nn.Module, Callable[[torch.Tensor], torch.Tensor]]]
+Forwards = Sequence[tuple[nn.Module, Callable[..., Any]]]
 
 
 @contextmanager

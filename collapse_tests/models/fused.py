@@ -1,6 +1,6 @@
-"""One kernel where the library's layers use many: root-mean-square norms and the GPT models' activation.
+"""Fewer kernels where the library's layers use many: norms, the GPT models' activation, rotary attention.
 
-Both are a chain of small elementwise operations there, each a pass over memory. The fused kernels round differently in
+They are chains of small elementwise operations there, each a pass over memory. The replacements round differently in
 the last place and otherwise compute the same.
 """
 
@@ -15,22 +15,25 @@ import torch.nn.functional as F
 from torch import nn
 
 from collapse_tests.models.forwards import Forwards
+from collapse_tests.models.rotary import rotary_attention
 
 __all__ = ["fused_forwards"]
 
 
 def fused_forwards(model: nn.Module) -> Forwards:
-    """The layers of a Hugging Face model that have a fused kernel, each with it."""
+    """The layers of a Hugging Face model that have a faster equal, each with it."""
     return [(layer, forward) for layer in model.modules() if (forward := _fused(layer)) is not None]
 
 
-def _fused(layer: nn.Module) -> Callable[[torch.Tensor], torch.Tensor] | None:
+def _fused(layer: nn.Module) -> Callable[..., Any] | None:
     # By name, so that importing this module does not import transformers.
     name = type(layer).__name__
     if name in {"LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm"}:
         return partial(_rms_norm, layer)
     if name == "NewGELUActivation":
         return partial(F.gelu, approximate="tanh")
+    if name in {"LlamaAttention", "MistralAttention", "Qwen2Attention"}:
+        return partial(rotary_attention, layer)
     return None
 
 

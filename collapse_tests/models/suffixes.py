@@ -6,11 +6,12 @@ The keys and values of the columns before it are therefore computed once and kep
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from collapse_tests.models.attention import PrefixKeyValues, RecordingKeyValues, prefix_mask
+from collapse_tests.models.attention import PrefixKeyValues, RecordingKeyValues, aligned, prefix_mask
 from collapse_tests.models.editable import EditableModel
 
 __all__ = ["SuffixRows", "cut_suffixes"]
@@ -44,6 +45,18 @@ class SuffixRows:
             prefix=None if self.prefix is None else self.prefix.select(rows),
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence[SuffixRows]) -> SuffixRows:
+        """The rows of several parts of one width and number of columns, in their order."""
+        prefixes = [part.prefix for part in parts if part.prefix is not None]
+        return cls(
+            start=parts[0].start,
+            hidden=torch.cat([part.hidden for part in parts]),
+            positions=torch.cat([part.positions for part in parts]),
+            mask=torch.cat([part.mask for part in parts]),
+            prefix=PrefixKeyValues.joined(prefixes) if prefixes else None,
+        )
+
     def run(self, model: EditableModel, added: torch.Tensor) -> torch.Tensor:
         """Hidden states after the last block, (rows, S, hidden size), with `added` (rows, hidden size) to column 0."""
         first = self.hidden[:, :1] + added[:, None].to(self.hidden.dtype)
@@ -52,7 +65,14 @@ class SuffixRows:
 
 
 def cut_suffixes(
-    model: EditableModel, hidden: torch.Tensor, first: torch.Tensor, lengths: torch.Tensor, start: int
+    model: EditableModel,
+    hidden: torch.Tensor,
+    first: torch.Tensor,
+    lengths: torch.Tensor,
+    start: int,
+    *,
+    width: int,
+    columns: int,
 ) -> SuffixRows:
     """The rows from column `first` on.
 
@@ -62,19 +82,20 @@ def cut_suffixes(
         first: (rows,) first column to keep.
         lengths: (rows,) real columns of each row, more than `first`.
         start: block to run the suffixes from.
+        width: columns to pad the prefixes to, no fewer than any row has; 0 if no row has a prefix.
+        columns: S, no fewer than any suffix has.
     """
-    width = int(first.max())
+    own = int(first.max())
     prefix = None
     if width and start < model.n_blocks:
         recorded = RecordingKeyValues()
-        model.run_blocks(hidden[:, :width], start, keys=recorded)
-        prefix = PrefixKeyValues(recorded.layers)
-    columns = int((lengths - first).max())
+        model.run_blocks(hidden[:, : max(own, 1)], start, keys=recorded)
+        prefix = PrefixKeyValues(recorded.layers).padded(aligned(width, hidden.device))
     positions = torch.minimum(first[:, None] + torch.arange(columns, device=first.device), lengths[:, None] - 1)
     return SuffixRows(
         start=start,
         hidden=hidden.gather(1, positions[..., None].expand(-1, -1, hidden.shape[-1])),
         positions=positions,
-        mask=prefix_mask(first, 0 if prefix is None else width, columns, hidden.dtype),
+        mask=prefix_mask(first, 0 if prefix is None else prefix.width, columns, hidden.dtype),
         prefix=prefix,
     )

@@ -47,8 +47,9 @@ class GroupSummary:
         unedited_me_ppl: ME-PPL of the unedited model.
         median_me_ppl, worst_me_ppl: ME-PPL of the edited model; see `median_perplexity`.
         success, generalisation, locality: among the cases in which each was measured.
-        seconds: mean wall time of a case per stage (`edit`, `perplexity`, `quality`), among cases that ran it.
-        seconds_per_edit: the sum of `seconds`, the cost of one case that ran every stage.
+        seconds: mean wall time of a case per stage (`edit`, `perplexity`, `quality`, `continuation`); a stage that a
+            case did not need took it no time.
+        seconds_per_edit: the sum of `seconds`.
 
     A value is None where no case has it.
     """
@@ -165,11 +166,9 @@ def _rate(outcomes: Iterable[bool]) -> Rate:
 
 
 def _mean_seconds(records: list[Record]) -> dict[str, float]:
-    stages: dict[str, list[float]] = {}
-    for record in records:
-        for stage, seconds in record.seconds.items():
-            stages.setdefault(stage, []).append(seconds)
-    return {stage: fmean(values) for stage, values in stages.items()}
+    timed = [record.seconds for record in records if record.seconds]
+    stages = dict.fromkeys(stage for seconds in timed for stage in seconds)
+    return {stage: fmean(seconds.get(stage, 0.0) for seconds in timed) for stage in stages}
 
 
 def _learnt(records: Iterable[Record]) -> list[Record]:

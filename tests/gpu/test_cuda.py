@@ -10,6 +10,7 @@ from collapse_tests.engine.continuation import continuations
 from collapse_tests.engine.scoring import RowCache, Scorer
 from collapse_tests.metrics.rows import TokenRow
 from collapse_tests.models.editable import EditableModel
+from collapse_tests.models.precision import MatmulPrecision
 from collapse_tests.weight_update import LowRankDelta, WeightUpdate
 from fixtures.tiny_models import FAMILIES, make_model
 
@@ -26,9 +27,11 @@ HYPERPARAMETERS = RomeHyperparameters(
 ROWS = [TokenRow((20, 30, 40, 50), 1), TokenRow((9, 8, 7, 6, 5, 4, 3), 2), TokenRow((11, 12), 1)]
 
 
-def _on(device: str, family: str) -> tuple[EditableModel, list[WeightUpdate]]:
+def _on(
+    device: str, family: str, precision: MatmulPrecision = MatmulPrecision.FLOAT32
+) -> tuple[EditableModel, list[WeightUpdate]]:
     model = make_model(family)
-    model = EditableModel(model.model.to(device), model.tokenizer, model.name)
+    model = EditableModel(model.model.to(device), model.tokenizer, model.name, precision)
     editor = Rome("rome", HYPERPARAMETERS, TEMPLATES)
     editor.prepare(model, EditorContext())
     return model, editor.compute_updates(model, REQUESTS)
@@ -63,3 +66,32 @@ def test_restoration_and_continuation_on_a_gpu(family: str) -> None:
     prompts = [request.prompt for request in REQUESTS]
     assert len(continuations(model, prompts, updates, tokens=4)) == len(prompts)
     assert model.changed_tensors() == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("precision", "least", "most"), [(MatmulPrecision.TF32, 1e-6, 5e-3), (MatmulPrecision.BFLOAT16, 1e-5, 5e-2)]
+)
+def test_short_products_on_a_gpu_change_scores_by_their_rounding(
+    family: str, precision: MatmulPrecision, least: float, most: float
+) -> None:
+    exact, updates = _on("cuda", family)
+    short, _ = _on("cuda", family, precision)
+    expected = torch.tensor([[score.nll for score in case] for case in Scorer(exact).shared(RowCache(ROWS), updates)])
+    rounded = torch.tensor([[score.nll for score in case] for case in Scorer(short).shared(RowCache(ROWS), updates)])
+    error = float((rounded - expected).norm() / expected.norm())
+
+    assert least < error < most
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert short.changed_tensors() == []
+
+
+@pytest.mark.parametrize("precision", [MatmulPrecision.TF32, MatmulPrecision.BFLOAT16])
+def test_an_edit_optimised_with_short_products_takes(precision: MatmulPrecision) -> None:
+    model, updates = _on("cuda", "llama", precision)
+    request = REQUESTS[0]
+    prompt = model.encode(request.prompt)
+    row = TokenRow((*prompt, *model.answer_ids(request.prompt, request.target_new)), len(prompt))
+    before, after = Scorer(model).each([[row], [row]], [None, updates[0]])
+
+    assert after[0].nll < before[0].nll

@@ -130,7 +130,8 @@ def test_records_hold_what_the_edited_model_says(model: EditableModel) -> None:
                 assert record.quality.success is (after > truth)
         assert record.diagnostics == update.diagnostics
         assert (record.model_digest, record.seed, record.worker, record.ppl_limit) == (model.digest, 7, "gw3", 1e9)
-        assert set(record.seconds) == {"edit", "perplexity", "quality"}
+        stages = {"edit", "perplexity", "quality"}
+        assert set(record.seconds) == stages | ({"continuation"} if record.verdict is Verdict.INEFFECTIVE else set())
         assert record.error is None
         assert record.verdict in (Verdict.STABLE, Verdict.INEFFECTIVE)
     assert len({tuple(numbers(record)) for record in records}) == 3

@@ -15,16 +15,18 @@ from tests.unit.tiny import shared_model
 
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=20, deadline=None, database=None, derandomize=True)
-@given(seed=st.integers(0, 10**6), count=st.integers(1, 5), start=st.integers(0, 4))
+@given(seed=st.integers(0, 10**6), count=st.integers(1, 5), start=st.integers(0, 4), extra=st.integers(0, 2))
 @torch.no_grad()
-def test_a_suffix_runs_as_in_its_whole_row(family: str, seed: int, count: int, start: int) -> None:
+def test_a_suffix_runs_as_in_its_whole_row(family: str, seed: int, count: int, start: int, extra: int) -> None:
     model, numbers = shared_model(family), random.Random(seed)
     rows = [[numbers.randrange(2, 300) for _ in range(numbers.randint(1, 12))] for _ in range(count)]
     first = [numbers.randrange(len(row)) for row in rows]
     lengths = torch.tensor([len(row) for row in rows])
     added = torch.randn(count, 32, generator=torch.Generator().manual_seed(seed))
     hidden = model.hidden_at(pad_right(rows, model.device), start)
-    suffixes = cut_suffixes(model, hidden, torch.tensor(first), lengths, start)
+    columns = max(len(row) - begin for row, begin in zip(rows, first, strict=True))
+    width = max(first) + extra if max(first) else 0
+    suffixes = cut_suffixes(model, hidden, torch.tensor(first), lengths, start, width=width, columns=columns)
     implementation = model.config._attn_implementation
 
     found = suffixes.run(model, added)
@@ -47,7 +49,7 @@ def test_gradients_are_those_of_the_whole_row(family: str) -> None:
     def gradient(at: int) -> tuple[torch.Tensor, torch.Tensor]:
         added = torch.zeros(1, 32, dtype=torch.float64, requires_grad=True)
         hidden = model.hidden_at(torch.tensor([row]), 1).detach()
-        suffix = cut_suffixes(model, hidden, torch.tensor([at]), torch.tensor([len(row)]), 1)
+        suffix = cut_suffixes(model, hidden, torch.tensor([at]), torch.tensor([len(row)]), 1, width=at, columns=6 - at)
         suffix.run(model, added)[0, -1].square().sum().backward()
         assert added.grad is not None
         twin = torch.zeros(1, 32, dtype=torch.float64, requires_grad=True)

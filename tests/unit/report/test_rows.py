@@ -69,8 +69,8 @@ def test_group_measures_leave_errors_out(make_record: MakeRecord) -> None:
     assert group.unedited_me_ppl == 200.0
     assert (group.median_me_ppl, group.worst_me_ppl) == (2650.0, 5000.0)
     assert (group.success, group.locality) == (Rate(2, 2), Rate(1, 2))
-    assert group.seconds == {"edit": 3.0, "quality": 0.5}
-    assert group.seconds_per_edit == 3.5
+    assert group.seconds == {"edit": 3.0, "quality": 0.25}
+    assert group.seconds_per_edit == 3.25
 
 
 def test_rates_count_only_what_was_measured(make_record: MakeRecord) -> None:
