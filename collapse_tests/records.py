@@ -97,6 +97,8 @@ class Record:
         seed: the run's seed.
         worker: xdist worker, or `main`.
         error: the message of an `ERROR` case.
+        notes: what else to know of the edit, such as what its editor left behind and was undone; a sentence each.
+        printed: what the editor wrote to the standard output.
     """
 
     case_id: str
@@ -118,6 +120,8 @@ class Record:
     seed: int = 0
     worker: str = "main"
     error: str | None = None
+    notes: tuple[str, ...] = ()
+    printed: str = ""
     schema: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,6 +144,7 @@ class Record:
         values = dict(data)
         values["verdict"] = Verdict(values["verdict"])
         values["reasons"] = tuple(values["reasons"])
+        values["notes"] = tuple(values.get("notes", ()))
         values["ppl_limit"] = _number(values["ppl_limit"])
         values["diagnostics"] = {name: _number(value) for name, value in values["diagnostics"].items()}
         values["seconds"] = {name: _number(value) for name, value in values["seconds"].items()}

@@ -69,10 +69,14 @@ class WeightUpdate:
     Attributes:
         deltas: full parameter name → its change.
         diagnostics: the editor's own numbers about this edit, for the record.
+        notes: what else a reader of the record should know, a sentence each.
+        printed: what the editor wrote to the standard output while it computed this.
     """
 
     deltas: Mapping[str, Delta]
     diagnostics: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    printed: str = ""
 
     @property
     def is_low_rank(self) -> bool:

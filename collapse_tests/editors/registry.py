@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from collapse_tests.errors import UsageError
-from collapse_tests.settings import Settings
+from collapse_tests.settings import Override, Settings
 
 if TYPE_CHECKING:
     from collapse_tests.editors.protocol import Editor
@@ -19,11 +20,34 @@ __all__ = ["ENTRY_POINT_GROUP", "check_editor", "create_editor", "editor_names"]
 
 ENTRY_POINT_GROUP = "collapse_tests.editors"
 
-#: Native editors: name → factory as `module:attr`, called with (editor name, model name, settings).
+
+@dataclass(frozen=True, slots=True)
+class _Native:
+    """Where a native editor is found.
+
+    Attributes:
+        module: its module, below this package.
+        editor: class in it, made from (name, hyper-parameters).
+        schema: class of its hyper-parameters.
+        method: folder of its YAML files under `hparams/`.
+        preset: hyper-parameters that make it this one of several editors of its class.
+    """
+
+    module: str
+    editor: str
+    schema: str
+    method: str
+    preset: Mapping[str, object] = field(default_factory=dict)
+
+
+def _rome(keys: str) -> _Native:
+    return _Native("rome", "Rome", "RomeHyperparameters", "rome", {"keys": keys})
+
+
 _NATIVE = {
-    "rome": "collapse_tests.editors.native:rome",
-    "c-rome": "collapse_tests.editors.native:c_rome",
-    "r-rome": "collapse_tests.editors.native:r_rome",
+    "rome": _rome("mixed"),
+    "c-rome": _rome("prefixed"),
+    "r-rome": _rome("prefixed"),  # with its default keys; --set r-rome.keys=prompt takes the bare key everywhere
 }
 
 
@@ -69,14 +93,24 @@ def create_editor(name: str, model: str, settings: Settings) -> Editor:
     """
     check_editor(name)
     if name in _NATIVE:
-        factory: Callable[[str, str, Settings], Editor] = _load(name, _NATIVE[name])
-        return factory(name, model, settings)
+        return _create_native(name, _NATIVE[name], model, settings)
     if ":" in name:
         target = _load(name, name)
     else:
         (entry, *_) = entry_points(group=ENTRY_POINT_GROUP, name=name)
         target = entry.load()
     return _adapt(name, target)
+
+
+def _create_native(name: str, native: _Native, model: str, settings: Settings) -> Editor:
+    from collapse_tests.editors.hparams import load_hyperparameters
+
+    module = importlib.import_module(f"collapse_tests.editors.{native.module}")
+    preset = tuple(Override(name, field, value) for field, value in native.preset.items())
+    schema = getattr(module, native.schema)
+    hyperparameters = load_hyperparameters(schema, native.method, name, model, (*preset, *settings.overrides))
+    editor: Editor = getattr(module, native.editor)(name, hyperparameters)
+    return editor
 
 
 def _load(name: str, path: str) -> Any:

@@ -166,6 +166,8 @@ class BatchRunner:
             edited=edited,
             quality=quality,
             diagnostics=dict(update.diagnostics),
+            notes=update.notes,
+            printed=update.printed,
         )
 
     def _explained(self, cases: Sequence[Case], updates: Sequence[WeightUpdate], records: list[Record]) -> list[Record]:

@@ -77,6 +77,7 @@ def _measurement_rows(record: Record) -> list[tuple[str, str]]:
             rows.append((label, significant(record.diagnostics[key])))
     if record.quality is not None:
         rows.append(("edit success", _success(record.quality)))
+    rows += [("note", _NOTATION.show(note)) for note in record.notes[:2]]
     for label, text in (("before", record.continuation_before), ("after", record.continuation_after)):
         if text is not None:
             rows.append((label, f'"{shorten_end(_NOTATION.show(text), _VALUE - 2)}"'))
