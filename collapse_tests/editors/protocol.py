@@ -11,7 +11,7 @@ from collapse_tests.edit_request import EditRequest
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.weight_update import WeightUpdate
 
-__all__ = ["Editor", "EditorContext", "JointEditor", "PreparedEditor", "Progress"]
+__all__ = ["BoundedEditor", "Editor", "EditorContext", "JointEditor", "PreparedEditor", "Progress"]
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, how much is done, out of how much)."""
@@ -69,4 +69,13 @@ class PreparedEditor(Editor, Protocol):
 
     def prepare(self, model: EditableModel, context: EditorContext) -> None:
         """Do or load the one-off work for `model`; called once per model, before any `compute_updates`."""
+        ...
+
+
+@runtime_checkable
+class BoundedEditor(Editor, Protocol):
+    """An editor whose updates are large: a whole matrix each, where others have two vectors."""
+
+    def requests_at_once(self, model: EditableModel) -> int:
+        """Most requests whose updates should be held in memory together, 1 or more."""
         ...

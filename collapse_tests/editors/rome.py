@@ -23,20 +23,14 @@ from pydantic import Field
 from collapse_tests.edit_request import EditRequest
 from collapse_tests.editors.contexts import context_templates
 from collapse_tests.editors.hparams import Hyperparameters
-from collapse_tests.editors.lookup import RequestRows, request_rows
+from collapse_tests.editors.lookup import request_rows
+from collapse_tests.editors.lookup_trace import LookupTrace
+from collapse_tests.editors.moments import MomentSource, second_moments
 from collapse_tests.editors.protocol import EditorContext
 from collapse_tests.editors.second_moment import SecondMoment
-from collapse_tests.editors.value_optimisation import (
-    LookupTrace,
-    OptimisedValues,
-    ValueObjective,
-    optimise_values,
-    trace_lookups,
-)
+from collapse_tests.editors.value_optimisation import OptimisedValues, ValueObjective, ValueOptimiser
 from collapse_tests.errors import EditorError, UsageError
 from collapse_tests.models.editable import EditableModel
-from collapse_tests.models.memory import TokenBudget
-from collapse_tests.models.workload import gradient_budget, pass_overhead
 from collapse_tests.weight_update import LowRankDelta, WeightUpdate
 
 __all__ = ["Rome", "RomeHyperparameters", "default_block"]
@@ -54,7 +48,8 @@ class RomeHyperparameters(Hyperparameters):
         keys: which key the residual and the denominator use: `mixed` the bare one (ROME), `prefixed` the average
             over contexts (C-ROME), `prompt` the bare one in u as well.
         context_lengths: pairs (tokens per context, number of contexts).
-        second_moment: `.npz` file with E[k kᵀ] of the edited layer, or None for u ∝ k̄.
+        second_moment: `.npz` file with E[k kᵀ] of the edited layer or directory of such files, `computed` to count it
+            over text the model writes itself (see `MomentSource`), or None for u ∝ k̄.
     """
 
     block: int | None = Field(default=None, ge=0)
@@ -65,7 +60,7 @@ class RomeHyperparameters(Hyperparameters):
     kl_factor: float = Field(ge=0)
     keys: Literal["mixed", "prefixed", "prompt"] = "mixed"
     context_lengths: tuple[tuple[int, int], ...] = ((5, 10), (10, 10))
-    second_moment: Path | None = None
+    second_moment: Literal["computed"] | Path | None = None
 
     @property
     def objective(self) -> ValueObjective:
@@ -94,10 +89,10 @@ class Rome:
         self._templates = None if templates is None else tuple(templates)
         self._second_moment: SecondMoment | None = None
         self._context = EditorContext()
-        self._budget: TokenBudget | None = None
+        self._optimiser = ValueOptimiser(hyperparameters.objective, of="mlp")
 
     def prepare(self, model: EditableModel, context: EditorContext) -> None:
-        """Generate or load the context templates, and factorise the second moment if one is given.
+        """Generate or load the context templates, and compute or read the second moment if one is asked for.
 
         Raises:
             UsageError: the block does not exist in this model, or the second moment does not fit.
@@ -107,9 +102,10 @@ class Rome:
         if self._templates is None:
             lengths = self.hyperparameters.context_lengths
             self._templates = context_templates(model, lengths, context.seed, context.cache)
-        if self.hyperparameters.second_moment is not None:
-            width = model.weight_shape(model.mlp_output_weight(block))[1]
-            self._second_moment = SecondMoment.read(self.hyperparameters.second_moment, width, model.device)
+        chosen = self.hyperparameters.second_moment
+        if chosen is not None:
+            source = MomentSource() if chosen == "computed" else MomentSource(statistics=Path(chosen))
+            self._second_moment = second_moments(model, [block], source, context)[block]
 
     def block(self, model: EditableModel) -> int:
         """The edited block.
@@ -135,18 +131,9 @@ class Rome:
         if not requests:
             return []
         rows = request_rows(model, requests, self._templates)
-        if self._budget is None:
-            self._budget = gradient_budget(model)
-        least = max(len(row.ids) - row.lookup for request in rows for row in request.contexts) * len(self._templates)
-        return self._budget.run(lambda: self._batch(model, rows), least)
-
-    def _batch(self, model: EditableModel, rows: Sequence[RequestRows]) -> list[WeightUpdate]:
-        assert self._budget is not None
         block = self.block(model)
-        trace = trace_lookups(model, rows, block, max_tokens=self._budget.tokens, overhead=pass_overhead(model))
-        initial = trace.values[:, 0]  # the MLP's output is its last layer's; dropout is off
-        with model.fast_kernels():
-            found = optimise_values(model, trace, initial, self.hyperparameters.objective, self._context.progress)
+        # The MLP's output is its last layer's; dropout is off.
+        trace, found = self._optimiser.run(model, rows, block, self._context.progress)
         return self._updates(model, block, trace, found)
 
     def _updates(

@@ -12,7 +12,16 @@ import torch
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.models.memory import TokenBudget
 
-__all__ = ["gradient_budget", "logits_per_slice", "pass_overhead", "requests_per_batch", "scoring_budget"]
+__all__ = [
+    "gradient_budget",
+    "logits_per_slice",
+    "pass_overhead",
+    "requests_per_batch",
+    "scoring_budget",
+    "trained_copies",
+    "updates_in_memory",
+    "whole_updates_in_memory",
+]
 
 _CPU_SCORING_TOKENS = 2048  # enough to keep the cores busy, little enough for their caches
 _CPU_GRADIENT_TOKENS = 512
@@ -28,6 +37,12 @@ _GPU_LOGITS = 1 << 29
 #: what the estimates leave out.
 _PREFIX_SHARE = 0.35
 _ACTIVATION_SHARE = 0.5
+#: Of a GPU's free memory, for trained copies of weights; each comes with its gradient, Adam's two moments, and one more
+#: while the gradient is made.
+_COPIES_SHARE = 0.4
+_TENSORS_PER_COPY = 5
+_CPU_COPIES = 8  # a step passes over all of them: few enough for the caches
+_UPDATES_BYTES = 4 << 30  # dense updates wait in the host's memory to be measured
 _PREFIX_TOKENS = 21 * 16  # of a request: ROME's contexts, and a usual prompt up to its subject
 
 
@@ -62,6 +77,23 @@ def gradient_budget(model: EditableModel) -> TokenBudget:
 def logits_per_slice(model: EditableModel) -> int:
     """Logits to hold at once."""
     return _CPU_LOGITS if _on_cpu(model) else _GPU_LOGITS
+
+
+def trained_copies(model: EditableModel, copy_bytes: int) -> int:
+    """Copies of trained weights, of so many bytes each, to optimise together."""
+    if _on_cpu(model):
+        return _CPU_COPIES
+    return max(1, int(_COPIES_SHARE * _free_bytes(model.device) / (_TENSORS_PER_COPY * copy_bytes)))
+
+
+def updates_in_memory(update_bytes: int) -> int:
+    """Dense updates, of so many bytes each, to hold together."""
+    return max(1, _UPDATES_BYTES // max(1, update_bytes))
+
+
+def whole_updates_in_memory(model: EditableModel) -> int:
+    """Updates to hold together that may change every weight."""
+    return updates_in_memory(sum(tensor.nbytes for tensor in model.tensors().values()))
 
 
 def _fitting(model: EditableModel, blocks: int) -> int:

@@ -17,10 +17,10 @@ from tokenizers import normalizers
 
 from collapse_tests.edit_request import EditRequest
 from collapse_tests.editors.lookup import request_rows
+from collapse_tests.editors.lookup_trace import trace_lookups
 from collapse_tests.editors.protocol import EditorContext
 from collapse_tests.editors.registry import create_editor
 from collapse_tests.editors.rome import Rome, RomeHyperparameters, default_block
-from collapse_tests.editors.value_optimisation import trace_lookups
 from collapse_tests.errors import EditorError, UsageError
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.models.suffixes import SuffixRows
@@ -430,7 +430,7 @@ def test_memory_that_runs_out_changes_nothing_but_the_budget(monkeypatch: pytest
         calls += 1
         return trace_lookups(*args, **kwargs)
 
-    monkeypatch.setattr("collapse_tests.editors.rome.trace_lookups", counted)
+    monkeypatch.setattr("collapse_tests.editors.value_optimisation.trace_lookups", counted)
     for ours, theirs in zip(editor.compute_updates(model, REQUESTS), expected, strict=True):
         assert distance(model, ours, theirs) < 1e-6
     tries = calls

@@ -70,3 +70,16 @@ def test_activations_kept_for_gradients_take_every_block(gpu: EditableModel, mon
     scoring, gradient = workload.scoring_budget(gpu).tokens, workload.gradient_budget(gpu).tokens
 
     assert scoring == pytest.approx(gpu.n_blocks * gradient, rel=0.01)
+
+
+def test_large_updates_are_held_a_few_at_a_time(gpu: EditableModel) -> None:
+    assert workload.updates_in_memory(180 << 20) == 22
+    assert workload.updates_in_memory(1 << 40) == 1
+    assert workload.updates_in_memory(0) > 1
+
+
+def test_trained_copies_follow_free_memory(gpu: EditableModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    plenty = workload.trained_copies(gpu, 1 << 20)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1 << 20, 1 << 40))
+    assert 1 <= workload.trained_copies(gpu, 1 << 20) < plenty
+    assert workload.trained_copies(gpu, 1 << 60) == 1
