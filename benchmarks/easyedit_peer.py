@@ -1,22 +1,14 @@
-"""EasyEdit's ROME and R-ROME as a peer to compare with, run from a checkout that the user already has.
-
-The package as a whole imports dozens of libraries that these two methods do not use. Its parent packages are
-therefore replaced by empty ones while the few modules needed are imported.
-"""
+"""EasyEdit's ROME and R-ROME as a peer to compare with, run from a checkout that the user already has."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import io
 import re
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -24,6 +16,10 @@ import torch.nn.functional as F
 
 from benchmarks.rome_reference import Keys
 from collapse_tests.edit_request import EditRequest
+from collapse_tests.editors.apply_function import customary_state
+from collapse_tests.editors.easyedit.algorithms import ALGORITHMS
+from collapse_tests.editors.easyedit.imports import import_algorithm
+from collapse_tests.editors.easyedit.installation import Installation
 from collapse_tests.editors.protocol import EditorContext
 from collapse_tests.editors.rome import Rome, RomeHyperparameters
 from collapse_tests.errors import UsageError
@@ -39,7 +35,7 @@ PEER_BATCH_SIZE = 10
 #: Which of EasyEdit's own files names the modules of a family.
 _MODULES_FROM = {"gpt2": "gpt2-xl.yaml", "gptj": "gpt-j-6B.yaml", "llama": "llama-7b.yaml"}
 
-_PACKAGE = "easyeditor"
+
 _DENOMINATOR = re.compile(r"^Division Factor: (\S+)$", re.MULTILINE)
 _LOSS = re.compile(r"^loss (\S+) = ", re.MULTILINE)
 
@@ -78,15 +74,13 @@ class EasyEditRome:
     """
 
     def __init__(self, checkout: Path) -> None:
-        if not (checkout / _PACKAGE / "models" / "rome" / "rome_main.py").is_file():
-            raise UsageError(f"--easyedit {checkout}: no EasyEdit checkout; give the directory that holds {_PACKAGE}/")
         self.checkout = checkout
-        with _stub_packages(checkout / _PACKAGE):
-            try:
-                self._rome: Any = importlib.import_module(f"{_PACKAGE}.models.rome.rome_main")
-                self._r_rome: Any = importlib.import_module(f"{_PACKAGE}.models.r_rome.r_rome_main")
-            except ImportError as error:
-                raise UsageError(f"--easyedit {checkout}: importing its ROME failed: {error}") from error
+        try:
+            installation = Installation.of_checkout(checkout)
+            self._rome = import_algorithm(ALGORITHMS["rome"], installation)
+            self._r_rome = import_algorithm(ALGORITHMS["r-rome"], installation)
+        except UsageError as error:
+            raise UsageError(f"--easyedit {checkout}: {error}") from error
 
     def update(self, subject: Subject, request: EditRequest, keys: Keys) -> WeightUpdate:
         """EasyEdit's update for one request; the model, its tokenizer and its gradient flags are left as found.
@@ -107,7 +101,7 @@ class EasyEditRome:
         fields = {"prompt": request.prompt, "subject": request.subject, "target_new": request.target_new}
         main.CONTEXT_TEMPLATES_CACHE = list(subject.templates)
         try:
-            with _prepared(model), contextlib.redirect_stdout(io.StringIO()) as printed:
+            with customary_state(model), contextlib.redirect_stdout(io.StringIO()) as printed:
                 deltas = execute(model.model, model.tokenizer, fields, settings)
         finally:
             main.CONTEXT_TEMPLATES_CACHE = None  # it would be taken for the next model's
@@ -143,7 +137,7 @@ def padded_me_ppl(model: EditableModel, texts: Sequence[str], batch_size: int = 
     Sentences are taken in the order given; no start token is added. Every one needs two tokens or more.
     """
     total = 0.0
-    with _prepared(model):
+    with customary_state(model):
         for start in range(0, len(texts), batch_size):
             rows = model.tokenizer(
                 list(texts[start : start + batch_size]), add_special_tokens=False, padding=True, return_tensors="pt"
@@ -156,52 +150,6 @@ def padded_me_ppl(model: EditableModel, texts: Sequence[str], batch_size: int = 
             real = rows["attention_mask"][:, 1:]
             total += float(((nll * real).sum(1).double() / real.sum(1)).exp().sum())
     return total / len(texts)
-
-
-@contextlib.contextmanager
-def _stub_packages(root: Path) -> Iterator[None]:
-    """Empty parent packages, and empty stand-ins for libraries only imported, for the time of an import."""
-    stubs = {
-        _PACKAGE: _module(_PACKAGE, root),
-        f"{_PACKAGE}.models": _module(f"{_PACKAGE}.models", root / "models"),
-        f"{_PACKAGE}.util": _module(f"{_PACKAGE}.util", root / "util"),
-        "matplotlib": _module("matplotlib"),
-        "matplotlib.style": _module("matplotlib.style", context=None),
-        "datasets": _module("datasets", load_dataset=None),
-    }
-    hidden = {name: sys.modules[name] for name in stubs if name in sys.modules}
-    sys.modules.update(stubs)
-    try:
-        yield
-    finally:
-        for name in [name for name in sys.modules if name in stubs or name.startswith(f"{_PACKAGE}.")]:
-            del sys.modules[name]
-        sys.modules.update(hidden)
-
-
-def _module(name: str, path: Path | None = None, **attributes: object) -> ModuleType:
-    module = ModuleType(name)
-    module.__spec__ = ModuleSpec(name, None, is_package=path is not None)  # some libraries look for it
-    if path is not None:
-        module.__path__ = [str(path)]
-    vars(module).update(attributes)
-    return module
-
-
-@contextlib.contextmanager
-def _prepared(model: EditableModel) -> Iterator[None]:
-    """What EasyEdit takes for granted: no dropout, padding on the right with the end token."""
-    tokenizer = model.tokenizer
-    before = tokenizer.padding_side, tokenizer.pad_token
-    flags = [(parameter, parameter.requires_grad) for parameter in model.model.parameters()]
-    model.model.eval()
-    tokenizer.padding_side, tokenizer.pad_token = "right", tokenizer.eos_token
-    try:
-        yield
-    finally:
-        tokenizer.padding_side, tokenizer.pad_token = before
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
 
 
 def _as_update(deltas: dict[str, tuple[torch.Tensor, torch.Tensor]], printed: str) -> WeightUpdate:

@@ -17,6 +17,7 @@ from collapse_tests.option_values import (
     DTYPES,
     MATMUL_PRECISIONS,
     parse_batch_size,
+    parse_config_file,
     parse_device,
     parse_dtype,
     parse_matmul_precision,
@@ -26,12 +27,14 @@ from collapse_tests.option_values import (
     parse_positive_integer,
     parse_ppl_limit,
     parse_seed,
+    read_config_file,
 )
 from collapse_tests.settings import (
     DEFAULT_EDITS,
     DEFAULT_MODEL,
     DEFAULT_PPL_LIMIT,
     DEFAULT_PPL_TEXTS,
+    Override,
     Settings,
 )
 
@@ -131,10 +134,23 @@ def settings_from(config: pytest.Config) -> Settings | None:
         batch_size=None if batch_size == AUTO else batch_size,
         fail_ineffective=_or(_flag(config, "collapse_fail_ineffective"), False),
         reports_dir=Path("reports" if reports_dir is None else reports_dir),
-        overrides=tuple(values["collapse_set"] or ()),
+        overrides=_overrides(values, editors),
     )
     _check_sources(settings)
+    if settings.overrides and not config.option.collectonly:
+        from collapse_tests.editors.registry import check_hyperparameters
+
+        check_hyperparameters(settings)  # imports the editors concerned, and so frameworks
     return settings
+
+
+def _overrides(values: dict[str, Any], editors: tuple[str, ...]) -> tuple[Override, ...]:
+    """Those in files before those on the command line, which therefore win."""
+    files = values["collapse_editor_config"] or ()
+    return (
+        *(override for file in files for override in read_config_file(file, editors)),
+        *(values["collapse_set"] or ()),
+    )
 
 
 def _add(group: Any, flag: str, **attributes: Any) -> None:
@@ -212,8 +228,7 @@ def _check_sources(settings: Settings) -> None:
     for override in settings.overrides:
         if override.editor not in settings.editors:
             raise UsageError(
-                f"--set {override.editor}.{override.field}: no editor {override.editor!r} in this run; "
-                f"it has {', '.join(settings.editors)}"
+                f"{override.place}: no editor {override.editor!r} in this run; it has {', '.join(settings.editors)}"
             )
     for model in settings.models:
         resolve_spec(model)
@@ -234,7 +249,8 @@ def _or(value: Any, default: Any) -> Any:
 
 _EDITOR = _Option(
     "editor",
-    "Gate this editor: rome, r-rome, c-rome, an entry point, or package.module:attribute. "
+    "Gate this editor: rome, r-rome, c-rome, memit, emmet, alphaedit, ft, ft-unconstrained, mend, null, noise, "
+    "easyedit:ALGORITHM, an entry point, or package.module:attribute. "
     "Repeat, or separate by commas, for several. Without it the gate is off.",
     parse_names,
     "NAME",
@@ -295,6 +311,15 @@ _OPTIONS = (
         "N",
     ),
     _Option("reports-dir", "Write each run's records below this. Default: reports.", parse_path, "DIR", paths=True),
+    _Option(
+        "editor-config",
+        "Take hyper-parameters from a YAML file of one 'field: value' a line; --set wins over it. "
+        "EDITOR= says whose they are, where several editors run. Repeats.",
+        parse_config_file,
+        "[EDITOR=]FILE",
+        repeats=True,
+        ini=False,
+    ),
     _Option(
         "set",
         "Set a hyper-parameter, as in --set rome.v_lr=0.5; the value is YAML. Repeats.",

@@ -9,6 +9,7 @@ import shlex
 
 from collapse_tests.cases import Case
 from collapse_tests.settings import Settings
+from collapse_tests.yaml_values import yaml_dumper
 
 __all__ = ["rerun_command"]
 
@@ -38,7 +39,9 @@ def rerun_command(case: Case, settings: Settings) -> str:
         if value != defaults[name]:
             words += [f"--{name.replace('_', '-')}", str(value).removesuffix(".0")]
     words += ["--fail-ineffective"] if settings.fail_ineffective else []
-    for override in settings.overrides:
+    for override in settings.overrides:  # those in files too: a file may change or be elsewhere
+        if override.editor != case.editor:
+            continue  # of no use in a run without that editor
         words += ["--set", f"{override.editor}.{override.field}={_as_yaml(override.value)}"]
     # Alone in its run, the second model or editor of a name loses the suffix that told it from the first.
     exact = case.edit_id if "~" in case.group else f"[{case.id}]"
@@ -50,5 +53,5 @@ def _as_yaml(value: object) -> str:
     """One line of YAML, which is how `--set` reads a value."""
     import yaml
 
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=math.inf)
+    text: str = yaml.dump(value, Dumper=yaml_dumper(), default_flow_style=True, width=math.inf)
     return text.removesuffix("...\n").strip()

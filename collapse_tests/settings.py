@@ -15,14 +15,24 @@ DEFAULT_PPL_LIMIT = 1000.0
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """One `--set EDITOR.FIELD=VALUE`: a hyper-parameter given on the command line.
+    """A hyper-parameter that the user gave, by `--set EDITOR.FIELD=VALUE` or in a file of `--editor-config`.
 
-    `value` is what YAML makes of the text: a number, a boolean, a list or a string.
+    Attributes:
+        editor: name as given to `--editor`.
+        field: of its hyper-parameters.
+        value: what YAML makes of the text: a number, a boolean, a list, a mapping or a string.
+        source: where it was given, for messages: `--set`, or `--editor-config` and the file.
     """
 
     editor: str
     field: str
     value: object
+    source: str = "--set"
+
+    @property
+    def place(self) -> str:
+        """How messages begin that are about this field, without the value."""
+        return f"{self.source}{' ' if self.source == '--set' else ': '}{self.editor}.{self.field}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +54,7 @@ class Settings:
         batch_size: requests edited together, or None to choose by the device.
         fail_ineffective: whether an edit that does not take fails its test.
         reports_dir: directory in which each run makes its own.
-        overrides: hyper-parameters given on the command line, in order.
+        overrides: hyper-parameters given by the user, those in files first; a later one of a field wins.
     """
 
     editors: tuple[str, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any, TypeVar
 
@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from collapse_tests.errors import UsageError
 from collapse_tests.settings import Override
 
-__all__ = ["Hyperparameters", "load_hyperparameters"]
+__all__ = ["Hyperparameters", "load_hyperparameters", "validated"]
 
 H = TypeVar("H", bound="Hyperparameters")
+M = TypeVar("M", bound=BaseModel)
 
 
 class Hyperparameters(BaseModel):
@@ -35,7 +36,7 @@ def load_hyperparameters(
         method: folder under `hparams/`.
         editor: name the user gave, which overrides refer to and errors name.
         model: model name.
-        overrides: from `--set`; those of other editors are ignored.
+        overrides: given by the user; those of other editors are ignored.
 
     Raises:
         UsageError: an override names a field that does not exist or gives it a value it cannot have.
@@ -45,17 +46,48 @@ def load_hyperparameters(
     if "/" in model or "\\" in model or not file.is_file():
         file = folder / "default.yaml"
     values: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    given = {override.field: override.value for override in overrides if override.editor == editor}
+    return validated(schema, editor, values, overrides)
+
+
+def validated(schema: type[M], editor: str, values: Mapping[str, Any], overrides: Sequence[Override] = ()) -> M:
+    """Hyper-parameters from a method's own values and those that the user gave, which win.
+
+    Args:
+        schema: what the fields may be.
+        editor: name the user gave, which overrides refer to and errors name.
+        values: by field.
+        overrides: those of other editors are ignored; the last of a field counts.
+
+    Raises:
+        UsageError: an override names a field that does not exist, or a field has a value it cannot have, or none.
+    """
+    given = {override.field: override for override in overrides if override.editor == editor}
+    _refuse_unknown(schema, editor, given)
     try:
-        return schema.model_validate(values | given)
+        return schema.model_validate({**values, **{field: override.value for field, override in given.items()}})
     except ValidationError as error:
-        raise UsageError(_explain(error, schema, editor, given)) from None
+        raise UsageError(_explain(error, editor, given)) from None
 
 
-def _explain(error: ValidationError, schema: type[Hyperparameters], editor: str, given: dict[str, Any]) -> str:
+def _refuse_unknown(schema: type[BaseModel], editor: str, given: Mapping[str, Override]) -> None:
+    """A misspelt field is an error even where the schema would let it pass unseen."""
+    if schema.model_config.get("extra") == "allow":
+        return
+    aliases = {str(field.alias) for field in schema.model_fields.values() if field.alias}
+    for field, override in given.items():
+        if field not in schema.model_fields and field not in aliases:
+            known = ", ".join(schema.model_fields) or "none"
+            raise UsageError(f"{override.place}: {editor} has no such field; it has {known}")
+
+
+def _explain(error: ValidationError, editor: str, given: Mapping[str, Override]) -> str:
     first = error.errors()[0]
-    field = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
-        return f"--set {editor}.{field}: {editor} has no such field; it has {', '.join(schema.model_fields)}"
-    problem = f"--set {editor}.{field}={given[field]}" if field in given else f"{editor}.{field}"
-    return f"{problem}: {first['msg']}"
+    field = str(first["loc"][0]) if first["loc"] else ""
+    problem = " ".join(first["msg"].split())
+    if field in given:
+        override = given[field]
+        shown = f"={override.value}" if override.source == "--set" else f": {override.value!r}"
+        return f"{override.place}{shown}: {problem}"
+    if first["type"] == "missing":
+        return f"{editor}.{field} has no value; give one with --set {editor}.{field}=VALUE or --editor-config FILE"
+    return f"{editor}.{field}: {problem}" if field else f"{editor}: {problem}"

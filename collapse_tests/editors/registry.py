@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import importlib.util
 from collections.abc import Mapping
@@ -10,13 +11,16 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
+from collapse_tests.editors.easyedit.algorithms import algorithm_of, is_easyedit_name
+from collapse_tests.editors.easyedit.installation import find_installation
 from collapse_tests.errors import UsageError
 from collapse_tests.settings import Override, Settings
 
 if TYPE_CHECKING:
+    from collapse_tests.editors.hparams import Hyperparameters
     from collapse_tests.editors.protocol import Editor
 
-__all__ = ["ENTRY_POINT_GROUP", "check_editor", "create_editor", "editor_names"]
+__all__ = ["ENTRY_POINT_GROUP", "check_editor", "check_hyperparameters", "create_editor", "editor_names"]
 
 ENTRY_POINT_GROUP = "collapse_tests.editors"
 
@@ -48,6 +52,16 @@ _NATIVE = {
     "rome": _rome("mixed"),
     "c-rome": _rome("prefixed"),
     "r-rome": _rome("prefixed"),  # with its default keys; --set r-rome.keys=prompt takes the bare key everywhere
+    "memit": _Native("memit", "Memit", "MemitHyperparameters", "memit"),
+    "emmet": _Native("memit", "Emmet", "EmmetHyperparameters", "emmet"),
+    "alphaedit": _Native("alphaedit", "AlphaEdit", "AlphaEditHyperparameters", "alphaedit"),
+    "ft": _Native("ft", "FineTuning", "FineTuningHyperparameters", "ft"),
+    "ft-unconstrained": _Native(
+        "ft", "FineTuning", "FineTuningHyperparameters", "ft-unconstrained", {"norm_constraint": None}
+    ),
+    "mend": _Native("mend", "Mend", "MendHyperparameters", "mend"),
+    "null": _Native("null", "NullEditor", "NullHyperparameters", "null"),
+    "noise": _Native("noise", "Noise", "NoiseHyperparameters", "noise"),
 }
 
 
@@ -62,6 +76,10 @@ def check_editor(name: str) -> None:
     Raises:
         UsageError: no editor of that name, or no such module.
     """
+    if is_easyedit_name(name):
+        algorithm_of(name)
+        find_installation()
+        return
     if ":" not in name:
         if name not in editor_names():
             close = difflib.get_close_matches(name, editor_names(), n=1)
@@ -86,7 +104,8 @@ def check_editor(name: str) -> None:
 def create_editor(name: str, model: str, settings: Settings) -> Editor:
     """The editor behind an `--editor` value, with its hyper-parameters for `model`.
 
-    `module:attr` may be an editor class, an editor, or a callable (model, tokenizer, request) that edits in place.
+    `module:attr` may be an editor class, an editor, a callable (model, tokenizer, request) that edits in place, or a
+    function of the call shape `apply_<method>_to_model`.
 
     Raises:
         UsageError: no such editor, or hyper-parameters it cannot have.
@@ -94,45 +113,70 @@ def create_editor(name: str, model: str, settings: Settings) -> Editor:
     check_editor(name)
     if name in _NATIVE:
         return _create_native(name, _NATIVE[name], model, settings)
-    if ":" in name:
-        target = _load(name, name)
-    else:
-        (entry, *_) = entry_points(group=ENTRY_POINT_GROUP, name=name)
-        target = entry.load()
-    return _adapt(name, target)
+    if is_easyedit_name(name):
+        from collapse_tests.editors.easyedit.editor import create_easyedit_editor
+
+        return create_easyedit_editor(name, settings)
+    from collapse_tests.editors.own import adapt
+
+    return adapt(name, _target(name), settings.overrides)
+
+
+def check_hyperparameters(settings: Settings) -> None:
+    """Refuse hyper-parameters that an editor of the run cannot have, before any model is loaded.
+
+    Imports those editors that were given any.
+
+    Raises:
+        UsageError: a field does not exist or has a value it cannot have; or the editor cannot be imported.
+    """
+    for name in dict.fromkeys(override.editor for override in settings.overrides):
+        if name in _NATIVE:
+            for model in settings.models:
+                _native_hyperparameters(name, _NATIVE[name], model, settings)
+        elif is_easyedit_name(name):
+            from collapse_tests.editors.easyedit.editor import create_easyedit_editor
+
+            create_easyedit_editor(name, settings)  # whether values suit the model shows once that is loaded
+        else:
+            from collapse_tests.editors.own import check_options
+
+            check_options(name, _target(name), settings.overrides)
 
 
 def _create_native(name: str, native: _Native, model: str, settings: Settings) -> Editor:
-    from collapse_tests.editors.hparams import load_hyperparameters
-
     module = importlib.import_module(f"collapse_tests.editors.{native.module}")
-    preset = tuple(Override(name, field, value) for field, value in native.preset.items())
-    schema = getattr(module, native.schema)
-    hyperparameters = load_hyperparameters(schema, native.method, name, model, (*preset, *settings.overrides))
-    editor: Editor = getattr(module, native.editor)(name, hyperparameters)
+    editor: Editor = getattr(module, native.editor)(name, _native_hyperparameters(name, native, model, settings))
     return editor
 
 
-def _load(name: str, path: str) -> Any:
-    module, _, attribute = path.partition(":")
+def _native_hyperparameters(name: str, native: _Native, model: str, settings: Settings) -> Hyperparameters:
+    from collapse_tests.editors.hparams import load_hyperparameters
+
+    module = importlib.import_module(f"collapse_tests.editors.{native.module}")
+    schema: type[Hyperparameters] = getattr(module, native.schema)
+    preset = tuple(Override(name, field, value) for field, value in native.preset.items())
+    return load_hyperparameters(schema, native.method, name, model, (*preset, *settings.overrides))
+
+
+def _target(name: str) -> Any:
+    """What an editor's name points at: an attribute of a module, or an installed package's entry point."""
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        (entry, *_) = entry_points(group=ENTRY_POINT_GROUP, name=name)
+        module, attribute = entry.module, entry.attr
+    imported = _imported(name, module)
     try:
-        return getattr(importlib.import_module(module), attribute)
+        return functools.reduce(getattr, attribute.split("."), imported)
     except AttributeError:
         raise UsageError(f"--editor {name!r}: module {module!r} has no attribute {attribute!r}") from None
+
+
+def _imported(name: str, module: str) -> Any:
+    try:
+        return importlib.import_module(module)
     except ImportError as error:
         raise UsageError(f"--editor {name!r}: importing {module!r} failed: {error}") from error
-
-
-def _adapt(name: str, target: Any) -> Editor:
-    from collapse_tests.editors.in_place import InPlaceEditor
-    from collapse_tests.editors.protocol import Editor
-
-    editor = target() if isinstance(target, type) else target
-    if isinstance(editor, Editor):
-        return editor
-    if callable(editor):
-        return InPlaceEditor(name, editor)
-    raise UsageError(
-        f"--editor {name!r} is a {type(editor).__name__}: neither an editor (with `name` and `compute_updates`) "
-        "nor a callable (model, tokenizer, request)"
-    )
+    except Exception as error:  # a module may do anything when it is imported
+        problem = f"{type(error).__name__}: {error}"
+        raise UsageError(f"--editor {name!r}: importing {module!r} raised {problem}; correct it there") from error

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from collapse_tests.cache import cache_dir
 from collapse_tests.cases import Case
 from collapse_tests.datasets.texts import load_texts
-from collapse_tests.editors.protocol import Editor, EditorContext, PreparedEditor, Progress, no_progress
+from collapse_tests.editors.protocol import BoundedEditor, Editor, EditorContext, PreparedEditor, Progress, no_progress
 from collapse_tests.editors.registry import create_editor
 from collapse_tests.engine.bench import Bench
 from collapse_tests.engine.runner import BatchRunner, error_record
@@ -113,9 +113,13 @@ class Gate:
         if self.settings.batch_size is not None:
             return self.settings.batch_size
         try:
-            return requests_per_batch(self._runner_for(case).bench.model)
+            runner = self._runner_for(case)
         except CollapseError:
             return 1 << 30  # the whole chunk shares the failure
+        fitting = requests_per_batch(runner.bench.model)
+        if isinstance(runner.editor, BoundedEditor):
+            return min(fitting, runner.editor.requests_at_once(runner.bench.model))
+        return fitting
 
     def _run(self, batch: Sequence[Case]) -> None:
         try:
@@ -143,8 +147,9 @@ class Gate:
             raise self._failures[key]
         if self._runner is None or self._key != key:
             try:
+                editor = self._create(case)  # before the model is loaded: wrong options need not wait for that
                 bench = self._bench_for(case.model)
-                editor = self._editor(case, bench)
+                self._prepare(editor, case, bench)
             except CollapseError as error:
                 self._failures[key] = error
                 raise
@@ -161,10 +166,18 @@ class Gate:
             self._say(f"unedited {model}: ME-PPL {self._bench.unedited.me_ppl:,.2f}")
         return self._bench
 
-    def _editor(self, case: Case, bench: Bench) -> Editor:
-        """The editor, prepared; whatever it raises becomes an `EditorError`."""
+    def _create(self, case: Case) -> Editor:
+        """The editor; whatever it raises becomes an `EditorError`."""
         try:
-            editor = create_editor(case.editor, case.model, self.settings)
+            return create_editor(case.editor, case.model, self.settings)
+        except CollapseError:
+            raise
+        except Exception as error:
+            raise EditorError(f"{case.editor} raised {type(error).__name__}: {error}") from error
+
+    def _prepare(self, editor: Editor, case: Case, bench: Bench) -> None:
+        """Its one-off work; whatever it raises becomes an `EditorError`."""
+        try:
             if isinstance(editor, PreparedEditor):
                 editor.prepare(bench.model, EditorContext(self.settings.seed, cache_dir(), self._progress))
         except Exception as error:
@@ -173,7 +186,6 @@ class Gate:
                 raise
             raise EditorError(f"{case.editor} raised {type(error).__name__}: {error}") from error
         self._check_restored(case, bench)
-        return editor
 
     def _check_restored(self, case: Case, bench: Bench) -> None:
         try:

@@ -8,7 +8,8 @@ states on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +42,18 @@ class _Bucket:
     label_rows: torch.Tensor
     label_columns: torch.Tensor
     labels: torch.Tensor
+
+    def select(self, rows: Sequence[int]) -> _Bucket:
+        """Some of the rows, by ascending index."""
+        kept = torch.tensor(rows, device=self.start.device)
+        (own,) = torch.isin(self.label_rows, kept).nonzero(as_tuple=True)
+        return _Bucket(
+            indices=[self.indices[row] for row in rows],
+            start=self.start[kept],
+            label_rows=torch.searchsorted(kept, self.label_rows[own]),
+            label_columns=self.label_columns[own],
+            labels=self.labels[own],
+        )
 
 
 class RowCache:
@@ -171,18 +184,34 @@ class Scorer:
         self, bucket: _Bucket, block: int, owners: Sequence[int], updates: Sequence[WeightUpdate | None]
     ) -> list[RowScore]:
         """Scores of a bucket's rows, each under its owner's update."""
-        edited = [case for case, update in enumerate(updates) if update is not None and self.model.shareable(update)]
+        parts: dict[int | None, list[int]] = {}  # None: all that can pass side by side
+        for row, case in enumerate(owners):
+            update = updates[case]
+            parts.setdefault(None if update is None or self.model.shareable(update) else case, []).append(row)
+        scores: dict[int, RowScore] = {}
+        for written, rows in parts.items():
+            part = bucket.select(rows)
+            with self._edited([owners[row] for row in rows], updates, written=written):
+                found = self._score(part, self._run(part.start, block), predict=True)
+            scores.update(zip(rows, found, strict=True))
+        return [scores[row] for row in range(len(owners))]
+
+    @contextmanager
+    def _edited(
+        self, owners: Sequence[int], updates: Sequence[WeightUpdate | None], written: int | None
+    ) -> Iterator[None]:
+        """Rows under the update of the case `written`, or, side by side, each under its owner's."""
+        if written is not None:
+            update = updates[written]
+            assert update is not None
+            with self.model.applied(update):
+                yield
+            return
+        edited = [case for case in dict.fromkeys(owners) if updates[case] is not None]
         place = {case: index for index, case in enumerate(edited)}
         case_of_row = torch.tensor([place.get(case, len(edited)) for case in owners], device=self.model.device)
         with self.model.side_by_side([update for case in edited if (update := updates[case])], case_of_row):
-            scores = self._score(bucket, self._run(bucket.start, block), predict=True)
-        for case in {case for case in owners if case not in place and updates[case] is not None}:
-            update = updates[case]
-            assert update is not None
-            with self.model.applied(update):
-                dense = self._score(bucket, self._run(bucket.start, block), predict=True)
-            scores = [new if owner == case else old for old, new, owner in zip(scores, dense, owners, strict=True)]
-        return scores
+            yield
 
     def _score(self, bucket: _Bucket, hidden: torch.Tensor, *, predict: bool) -> list[RowScore]:
         """Scores of a bucket's rows from the hidden states after the last block, a slice of logits at a time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -75,6 +76,98 @@ def test_a_model_left_changed_is_named_and_not_used_again(gate_project: GateProj
     # The same update every time, so that a copy that is not fresh would show in the numbers.
     assert len({record["edited"]["me_ppl"] for record in sound}) == 1
     assert len({record["model_digest"] for record in records}) == 1
+
+
+LEFTOVERS = """
+import torch
+
+
+@torch.no_grad()
+def hooks_once(model, tokenizer, request):
+    model.transformer.ln_f.bias.add_(0.001)
+    if request.subject == "Rome":
+        model.transformer.ln_f.register_forward_hook(lambda layer, inputs, output: 2 * output)
+
+
+def trains(model, tokenizer, request):
+    model.train()
+    weight = model.transformer.h[1].mlp.c_proj.weight.requires_grad_(True)
+    model(torch.tensor([tokenizer.encode(request.prompt)])).logits.sum().backward()
+    with torch.no_grad():
+        weight.mul_(1e38)
+
+
+def fancy(model, tokenizer, request, config):
+    with torch.no_grad():
+        model.transformer.ln_f.bias.add_(config["shift"])
+"""
+
+
+@pytest.fixture
+def leftovers(gate_project: GateProject) -> GateProject:
+    """A project with in-place editors that leave things behind, or take options."""
+    (gate_project.path / "leftovers.py").write_text(LEFTOVERS)
+    return gate_project
+
+
+def test_an_edit_that_is_not_all_in_the_weights_is_an_error_of_its_case_only(leftovers: GateProject) -> None:
+    result = leftovers.run(editor="leftovers:hooks_once")
+
+    records = leftovers.records()
+    assert [record["verdict"] == "error" for record in records] == [False, True, False, False]
+    assert records[1]["error"] == (
+        "leftovers:hooks_once left a forward hook on transformer.ln_f, so the weights are not the whole edit: "
+        "remove hooks before returning (`handle.remove()`)"
+    )
+    result.stdout.fnmatch_lines(["error: leftovers:hooks_once left a forward hook on transformer.ln_f, so *"])
+    # The same edit every time, so that a hook that stayed would show in the numbers.
+    assert len({records[index]["edited"]["me_ppl"] for index in (0, 2, 3)}) == 1
+
+
+def test_what_is_harmless_is_undone_and_noted(leftovers: GateProject) -> None:
+    result = leftovers.run("--edits-limit", "2", editor="leftovers:trains")
+
+    for record in leftovers.records():
+        assert record["verdict"] == "collapsed"
+        *left, drew = record["notes"]
+        assert len(left) == 3
+        assert all(note.startswith("the editor left ") for note in left)
+        assert drew == "the editor drew from the random state of torch, which was undone"  # by dropout
+    result.stdout.fnmatch_lines(["  note *the editor left the model in training mode, which was undone"])
+
+
+def test_options_from_a_file_reach_the_editor_and_the_command_that_repeats_the_run(leftovers: GateProject) -> None:
+    (leftovers.path / "fancy.yaml").write_text("shift: 1e6\nname: 'it is'\n")
+    editor = "leftovers:fancy"
+
+    result = leftovers.run("--editor-config", "fancy.yaml", "--edits-limit", "1", "--ppl-limit", "400", editor=editor)
+
+    result.assert_outcomes(failed=1)
+    (record,) = leftovers.records()
+    assert record["diagnostics"]["update_norm"] == pytest.approx(1e6 * 32**0.5, rel=1e-4)
+    (line,) = [line for line in result.outlines if line.startswith("rerun: pytest ")]
+    (leftovers.path / "fancy.yaml").unlink()
+    leftovers.pytester.runpytest_inprocess(*shlex.split(line)[2:]).assert_outcomes(failed=1)
+    assert leftovers.records()[0]["edited"] == record["edited"]
+
+
+@pytest.mark.parametrize(
+    ("editor", "message"),
+    [
+        ("leftovers:fancy", "ERROR: --editor-config other.yaml: no editor 'rome' in this run; it has leftovers:fancy"),
+        ("leftovers:trains", "ERROR: --editor-config fancy.yaml: leftovers:trains.shift: leftovers:trains has no *"),
+    ],
+)
+def test_options_that_cannot_be_end_the_run_at_once(leftovers: GateProject, editor: str, message: str) -> None:
+    (leftovers.path / "fancy.yaml").write_text("shift: 1\n")
+    (leftovers.path / "other.yaml").write_text("shift: 1\n")
+    words = ["--editor-config", "rome=other.yaml"] if "other" in message else ["--editor-config", "fancy.yaml"]
+
+    result = leftovers.run(*words, editor=editor)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([message])
+    assert not leftovers.run_directories()
 
 
 def test_an_interrupt_keeps_the_records_so_far(gate_project: GateProject) -> None:

@@ -36,6 +36,9 @@ def test_usage_errors(gate_project: GateProject, options: dict[str, str], messag
         (["--dtype", "int8"], "*argument --dtype: 'int8' is no dtype; give one of *"),
         (["--set", "steps=3"], "*argument --set: 'steps=3' is not of the form EDITOR.FIELD=VALUE*"),
         (["--reports-dir", "facts.jsonl"], "ERROR: --reports-dir 'facts.jsonl' is a file; *"),
+        (["--set", "rome.v_lr=1"], "ERROR: --set rome.v_lr: rome has no such field; it has *learning_rate*"),
+        (["--set", "rome.steps=none"], "ERROR: --set rome.steps=none: *integer*"),
+        (["--editor-config", "no.yaml"], "ERROR: --editor-config no.yaml: there is no such file; *"),
     ],
 )
 def test_usage_errors_of_single_options(gate_project: GateProject, words: list[str], message: str) -> None:
@@ -55,8 +58,6 @@ def refuse(result: pytest.RunResult, message: str) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--set", "rome.v_lr=1"], "error: --set rome.v_lr: rome has no such field; it has *learning_rate*"),
-        (["--set", "rome.steps=none"], "error: --set rome.steps=none: *integer*"),
         (["--device", "cuda:99"], "error: --device cuda:99: this machine has * usable CUDA devices; use cpu or auto"),
     ],
 )

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,8 @@ def test_every_option_reaches_its_field(pytester: pytest.Pytester) -> None:
     edits.write_text(json.dumps([RECORD]))
     texts = pytester.path / "texts.txt"
     texts.write_text("One sentence.\n")
+    config = pytester.path / "rome.yaml"
+    config.write_text("steps: 3\n")
 
     parsed = settings(
         pytester,
@@ -61,7 +64,8 @@ def test_every_option_reaches_its_field(pytester: pytest.Pytester) -> None:
         *("--ppl-limit", "1.5e3", "--ppl-texts", str(texts), "--device", "cuda:1", "--dtype", "bfloat16"),
         *("--matmul-precision", "tf32"),
         *("--seed", "7", "--batch-size", "16", "--fail-ineffective", "--reports-dir", "out/here"),
-        *("--set", "rome.v_lr=0.25", "--set", "rome.layers=[5]"),
+        *("--set", "rome.learning_rate=0.25", "--set", "rome.context_lengths=[[5, 1]]"),
+        *("--editor-config", str(config)),
     )
 
     assert parsed == Settings(
@@ -79,7 +83,11 @@ def test_every_option_reaches_its_field(pytester: pytest.Pytester) -> None:
         batch_size=16,
         fail_ineffective=True,
         reports_dir=Path("out/here"),
-        overrides=(Override("rome", "v_lr", 0.25), Override("rome", "layers", [5])),
+        overrides=(
+            Override("rome", "steps", 3, f"--editor-config {config}"),
+            Override("rome", "learning_rate", 0.25),
+            Override("rome", "context_lengths", [[5, 1]]),
+        ),
     )
     untouched = [field.name for field in dataclasses.fields(parsed) if getattr(parsed, field.name) == field.default]
     assert untouched == []
@@ -264,22 +272,130 @@ def test_a_bad_boolean_in_the_ini_file_is_a_usage_error(pytester: pytest.Pyteste
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("rome.v_lr=0.5", Override("rome", "v_lr", 0.5)),
-        ("rome.v_lr=5e-4", Override("rome", "v_lr", 0.0005)),
-        ("c-rome.layers=[3, 4]", Override("c-rome", "layers", [3, 4])),
-        ("os.path:join.flag=true", Override("os.path:join", "flag", True)),
-        ("rome.name=a=b", Override("rome", "name", "a=b")),
-        ("rome.name='5e-4'", Override("rome", "name", "5e-4")),
-        ("rome.covariance=null", Override("rome", "covariance", None)),
+        ("rome.learning_rate=0.5", Override("rome", "learning_rate", 0.5)),
+        ("rome.learning_rate=5e-4", Override("rome", "learning_rate", 0.0005)),
+        ("c-rome.context_lengths=[[3, 4]]", Override("c-rome", "context_lengths", [[3, 4]])),
+        ("rome.second_moment=a=b", Override("rome", "second_moment", "a=b")),
+        ("rome.second_moment='5e-4'", Override("rome", "second_moment", "5e-4")),
+        ("rome.block=null", Override("rome", "block", None)),
+        (f"{__name__}:takes_options.flag=true", Override(f"{__name__}:takes_options", "flag", True)),
+        (f"{__name__}:takes_options.x={{a: [1E3]}}", Override(f"{__name__}:takes_options", "x", {"a": [1000.0]})),
     ],
 )
 def test_overrides_are_read_as_yaml(pytester: pytest.Pytester, text: str, expected: Override) -> None:
     assert settings(pytester, "--editor", expected.editor, "--set", text).overrides == (expected,)
 
 
+def takes_options(model: object, tokenizer: object, request: object, config: object) -> None:
+    """An in-place editor with any options."""
+
+
 def test_an_override_of_an_editor_that_does_not_run_is_refused(pytester: pytest.Pytester) -> None:
     with pytest.raises(UsageError, match=r"--set c-rome.block: no editor 'c-rome' in this run; it has rome"):
         settings(pytester, "--set=c-rome.block=1")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set=rome.stepz=3"], r"^--set rome\.stepz: rome has no such field; it has block, steps,"),
+        (["--set=rome.steps=many"], r"^--set rome\.steps=many: Input should be a valid integer"),
+        (["--editor-config=bad.yaml"], r"^--editor-config bad\.yaml: rome\.stepz: rome has no such field; it has"),
+        (["--model=gpt2-xl,llama2-7b", "--set=rome.block=-1"], r"^--set rome\.block=-1: Input should be greater"),
+    ],
+)
+def test_hyperparameters_are_checked_at_once(pytester: pytest.Pytester, words: list[str], message: str) -> None:
+    (pytester.path / "bad.yaml").write_text("stepz: 3")
+
+    with pytest.raises(UsageError, match=message):
+        settings(pytester, *words)
+
+
+def test_collecting_alone_checks_no_hyperparameters(pytester: pytest.Pytester) -> None:
+    assert settings(pytester, "--collect-only", "--set=rome.stepz=3").overrides == (Override("rome", "stepz", 3),)
+
+
+def configured(pytester: pytest.Pytester, text: str, *args: str, name: str = "rome.yaml") -> tuple[Override, ...]:
+    """The overrides of a run with a file of that text."""
+    (pytester.path / name).write_text(text, encoding="utf-8")
+    return settings(pytester, *args).overrides
+
+
+def test_a_file_of_hyperparameters(pytester: pytest.Pytester) -> None:
+    text = "# Ours.\nsteps: 3\nlearning_rate: 5e-4\ncontext_lengths: [[5, 1]]\nsecond_moment: '5e-4'\n"
+    source = "--editor-config rome.yaml"
+    expected = {"steps": 3, "learning_rate": 0.0005, "context_lengths": [[5, 1]], "second_moment": "5e-4"}
+
+    overrides = configured(pytester, text, "--editor-config", "rome.yaml")
+
+    assert overrides == tuple(Override("rome", field, value, source) for field, value in expected.items())
+
+
+def test_what_is_set_comes_after_what_a_file_says(pytester: pytest.Pytester) -> None:
+    (pytester.path / "more.yaml").write_text("steps: 4")
+
+    overrides = configured(
+        pytester, "steps: 3", "--set=rome.steps=5", "--editor-config=rome.yaml", "--editor-config=rome=more.yaml"
+    )
+
+    assert [override.value for override in overrides] == [3, 4, 5]
+
+
+def test_a_file_may_say_whose_it_is(pytester: pytest.Pytester) -> None:
+    (override,) = configured(pytester, "steps: 3", "--editor=c-rome", "--editor-config=c-rome=rome.yaml")
+
+    assert override == Override("c-rome", "steps", 3, "--editor-config rome.yaml")
+
+
+def test_a_file_name_may_hold_an_equals_sign(pytester: pytest.Pytester) -> None:
+    (override,) = configured(pytester, "steps: 3", "--editor-config=lr=0.5.yaml", name="lr=0.5.yaml")
+
+    assert override == Override("rome", "steps", 3, "--editor-config lr=0.5.yaml")
+
+
+def test_an_empty_file_gives_nothing(pytester: pytest.Pytester) -> None:
+    assert configured(pytester, "# nothing yet\n", "--editor-config=rome.yaml") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "message"),
+    [
+        ("steps: 3", ["--editor-config=no.yaml"], "--editor-config no.yaml: there is no such file; give the path of"),
+        ("steps: 3", ["--editor-config=."], "--editor-config . cannot be read (*"),
+        ("steps: [3", ["--editor-config=rome.yaml"], "--editor-config rome.yaml is not YAML (*line 1*); correct it"),
+        ("a: !!python/name:os.system x", ["--editor-config=rome.yaml"], "--editor-config rome.yaml is not YAML (*"),
+        ("- steps", ["--editor-config=rome.yaml"], "--editor-config rome.yaml holds a list, not a mapping; write one"),
+        ("3: 4", ["--editor-config=rome.yaml"], "--editor-config rome.yaml: 3 is no name of a field; write"),
+        (
+            "steps: 3",
+            ["--editor-config=memit=rome.yaml"],
+            "--editor-config rome.yaml: no editor 'memit' in this run; it has rome",
+        ),
+        (
+            "steps: 3",
+            ["--editor=c-rome", "--editor-config=rome.yaml"],
+            "--editor-config rome.yaml does not say for which of rome, c-rome it is; give EDITOR=rome.yaml, for ex",
+        ),
+    ],
+)
+def test_a_file_of_no_use_is_refused(pytester: pytest.Pytester, text: str, words: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        configured(pytester, text, *words)
+    assert fnmatch(str(caught.value), message.replace("[", "[[]") + "*")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_utf8_is_refused(pytester: pytest.Pytester) -> None:
+    (pytester.path / "rome.yaml").write_bytes(b"steps: \xff")
+
+    with pytest.raises(UsageError, match=r"^--editor-config rome\.yaml is not UTF-8; save it as UTF-8$"):
+        settings(pytester, "--editor-config=rome.yaml")
+
+
+@pytest.mark.parametrize("text", ["=rome.yaml", "rome=", " = "])
+def test_a_file_option_of_another_form_is_refused(pytester: pytest.Pytester, text: str) -> None:
+    with pytest.raises(pytest.UsageError, match=r"--editor-config: .* is not of the form \[EDITOR=\]FILE; give"):
+        settings(pytester, f"--editor-config={text}")
 
 
 @pytest.mark.parametrize("text", ["rome", "rome.v_lr", "v_lr=1", "rome.=1", ".v_lr=1", "rome.v_lr=", "rome.1x=2"])
@@ -325,6 +441,7 @@ def test_the_help_has_one_group_with_every_option(pytester: pytest.Pytester) -> 
         "--seed",
         "--batch-size",
         "--reports-dir",
+        "--editor-config",
         "--set",
         "--matmul-precision",
         "--tf32",

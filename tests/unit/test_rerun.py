@@ -7,6 +7,7 @@ import pytest
 
 from collapse_tests.cases import Case
 from collapse_tests.edit_request import EditRequest
+from collapse_tests.option_values import parse_overrides
 from collapse_tests.rerun import rerun_command
 from collapse_tests.settings import Override, Settings
 
@@ -44,6 +45,10 @@ def test_defaults_are_left_out() -> None:
             {"overrides": (Override("rome", "context_lengths", [[5, 10]]),)},
             ["--set", "rome.context_lengths=[[5, 10]]"],
         ),
+        (
+            {"overrides": (Override("rome", "steps", 3, "--editor-config a.yaml"), Override("rome", "steps", 4))},
+            ["--set", "rome.steps=3", "--set", "rome.steps=4"],
+        ),
     ],
 )
 def test_other_values_are_given(options: dict[str, Any], expected: list[str]) -> None:
@@ -51,6 +56,42 @@ def test_other_values_are_given(options: dict[str, Any], expected: list[str]) ->
     start = given.index(expected[0])
     assert given[start : start + len(expected)] == expected
     assert len(given) == 9 + (0 if "edits" in options else len(expected))
+
+
+def test_hyperparameters_of_other_editors_are_left_out() -> None:
+    overrides = (Override("c-rome", "steps", 3), Override("rome", "steps", 4))
+    assert "--set rome.steps=4" in " ".join(words(Settings(("rome", "c-rome"), overrides=overrides)))
+    assert "c-rome" not in " ".join(words(Settings(("rome", "c-rome"), overrides=overrides)))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(3, 0.5, 1e-10, 5e22, True, None, [], ["1", 1], {"a": {"b": [None, "x\ny"]}}, float("inf")),
+        *[
+            "5e-4",
+            "2026-01-02",
+            "3",
+            "true",
+            "",
+            " ",
+            "a: b",
+            "it's",
+            "two\nlines\n",
+            "tab\t",
+            "äß🙂",
+            "x" * 300,
+            "#",
+            "-",
+            "=",
+        ],
+    ],
+)
+def test_a_value_is_read_as_it_was_given(value: object) -> None:
+    given = words(Settings(("rome",), overrides=(Override("rome", "field", value),)))
+    text = given[given.index("--set") + 1]
+    assert "\n" not in text
+    assert parse_overrides(text) == [Override("rome", "field", value)]
 
 
 @pytest.mark.parametrize("limit", [500.0, 0.1, 1234567.0, 1000.0001, 1e300, float("inf")])

@@ -3,7 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, model_validator
 
+from collapse_tests.editors.hparams import validated
 from collapse_tests.editors.registry import create_editor
 from collapse_tests.editors.rome import Rome
 from collapse_tests.errors import UsageError
@@ -78,3 +80,50 @@ def test_hyperparameters_are_immutable() -> None:
     fields = create("rome").hyperparameters
     with pytest.raises(ValueError, match="frozen"):
         fields.steps = 3
+
+
+FILE = "--editor-config fancy.yaml"
+
+
+def test_an_error_names_the_file_a_field_came_from() -> None:
+    with pytest.raises(UsageError) as caught:
+        create_editor("rome", "any", Settings(("rome",), overrides=(Override("rome", "stepz", 3, FILE),)))
+    assert str(caught.value).startswith("--editor-config fancy.yaml: rome.stepz: rome has no such field; it has block,")
+    with pytest.raises(UsageError) as caught:
+        create_editor("rome", "any", Settings(("rome",), overrides=(Override("rome", "steps", "many", FILE),)))
+    assert str(caught.value).startswith("--editor-config fancy.yaml: rome.steps: 'many': Input should be a valid int")
+
+
+class Lenient(BaseModel):
+    """A model that pydantic lets anything pass into."""
+
+    steps: int
+    rate: float = 0.5
+
+    @model_validator(mode="after")
+    def together(self) -> Lenient:
+        if self.steps * self.rate > 100:
+            raise ValueError("steps times rate is above 100")
+        return self
+
+
+def test_a_misspelt_field_is_refused_whatever_the_schema_says() -> None:
+    with pytest.raises(UsageError, match=r"^--set own\.stepz: own has no such field; it has steps, rate$"):
+        validated(Lenient, "own", {"steps": 1}, (Override("own", "stepz", 3),))
+
+
+def test_a_field_that_allows_extras_takes_them() -> None:
+    class Open(BaseModel, extra="allow"):
+        """Takes anything."""
+
+    assert validated(Open, "own", {}, (Override("own", "anything", 3),)).model_dump() == {"anything": 3}
+
+
+def test_a_field_without_a_value_says_how_to_give_one() -> None:
+    with pytest.raises(UsageError, match=r"^own\.steps has no value; give one with --set own\.steps=VALUE or"):
+        validated(Lenient, "own", {})
+
+
+def test_a_fault_of_several_fields_together_is_told() -> None:
+    with pytest.raises(UsageError, match=r"^own: Value error, steps times rate is above 100$"):
+        validated(Lenient, "own", {"steps": 1000})

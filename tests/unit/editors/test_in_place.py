@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from collapse_tests.edit_request import EditRequest
 from collapse_tests.editors.in_place import InPlaceEditor
+from collapse_tests.editors.protocol import EditorContext
+from collapse_tests.errors import EditorError
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.weight_update import DenseDelta
 from fixtures.tiny_models import make_model
@@ -67,7 +71,7 @@ def test_applying_the_update_gives_the_edited_model(model: EditableModel) -> Non
             torch.testing.assert_close(model.parameter(name), tensor)
 
 
-def test_gradients_and_training_mode_are_the_callables_own_business() -> None:
+def test_gradients_and_training_mode_are_undone_and_noted() -> None:
     model = make_model("llama")
 
     def fine_tune(module: Any, tokenizer: Any, request: EditRequest) -> None:
@@ -79,6 +83,11 @@ def test_gradients_and_training_mode_are_the_callables_own_business() -> None:
         optimiser.step()
 
     (update,) = InPlaceEditor("ft", fine_tune).compute_updates(model, [OSLO])
+    assert len(update.notes) == 3
+    for note, thing in zip(update.notes, ("the model in training mode", "requires_grad", "gradients"), strict=True):
+        assert note.startswith("the editor left ")
+        assert thing in note
+        assert note.endswith(", which was undone")
     assert list(update.deltas) == ["model.layers.2.mlp.down_proj.weight"]
     assert update.norm() > 0
     assert not model.model.training
@@ -139,3 +148,80 @@ def test_tied_parameters_change_once() -> None:
 
     (update,) = InPlaceEditor("head", shift_head).compute_updates(shared_model("gpt2"), [OSLO])
     assert list(update.deltas) == ["transformer.wte.weight"]
+
+
+def test_an_update_has_no_notes_if_nothing_was_left(model: EditableModel) -> None:
+    (update,) = InPlaceEditor("idle", lambda *_: None).compute_updates(model, [OSLO])
+    assert update.notes == ()
+
+
+def hook_late(module: Any, tokenizer: Any, request: EditRequest) -> None:
+    """Edits properly, and for one subject by a hook."""
+    with torch.no_grad():
+        module.model.norm.weight.add_(1)
+    if request == LIMA:
+        module.model.norm.register_forward_hook(lambda layer, inputs, output: 2 * output)
+
+
+def test_what_is_not_in_the_weights_is_an_error_with_its_remedy_and_undone() -> None:
+    model = shared_model("llama")
+    editor = InPlaceEditor("mine:edit", hook_late)
+    with pytest.raises(EditorError) as caught:
+        editor.compute_updates(model, [OSLO, LIMA])
+    assert str(caught.value) == (
+        "mine:edit left a forward hook on model.norm, so the weights are not the whole edit: "
+        "remove hooks before returning (`handle.remove()`)"
+    )
+    assert model.changed_tensors() == []
+    (update,) = editor.compute_updates(model, [OSLO])
+    assert update.deltas["model.norm.weight"].norm() == pytest.approx(32**0.5)
+
+
+def test_many_things_are_cut_short() -> None:
+    model = make_model("llama")
+
+    def half(module: Any, tokenizer: Any, request: EditRequest) -> None:
+        module.half()
+
+    with pytest.raises(EditorError, match=r"changed the type of .*, \d+ things more, so the weights"):
+        InPlaceEditor("half", half).compute_updates(model, [OSLO])
+    assert model.dtype == torch.float32
+    assert model.changed_tensors() == []
+
+
+@torch.no_grad()
+def jitter(module: Any, tokenizer: Any, request: EditRequest) -> None:
+    """Adds noise from every global generator."""
+    weight = module.get_parameter(next(name for name, _ in module.named_parameters() if "mlp" in name))
+    weight.add_(torch.randn(weight.shape) * random.random() * float(np.random.rand()))
+
+
+def noise(seed: int, *requests: EditRequest) -> list[float]:
+    editor = InPlaceEditor("jitter", jitter)
+    model = shared_model("gpt2")
+    editor.prepare(model, EditorContext(seed))
+    return [update.norm() for update in editor.compute_updates(model, requests)]
+
+
+def test_random_edits_follow_the_seed_of_the_run_alone() -> None:
+    random.seed(1)
+    first = noise(7, OSLO, LIMA)
+    states = random.getstate(), torch.get_rng_state().tolist()
+    assert noise(7, LIMA) == first[1:]
+    assert noise(8, LIMA) != first[1:]
+    assert (random.getstate(), torch.get_rng_state().tolist()) == states
+
+
+def test_a_changed_weight_in_half_precision_is_met_exactly() -> None:
+    model = make_model("gptj", dtype="bfloat16")
+    name = model.mlp_output_weight(1)
+    edited: list[torch.Tensor] = []
+
+    @torch.no_grad()
+    def scale(module: Any, tokenizer: Any, request: EditRequest) -> None:
+        module.get_parameter(name).mul_(1.37)
+        edited.append(module.get_parameter(name).clone())
+
+    (update,) = InPlaceEditor("scale", scale).compute_updates(model, [OSLO])
+    with model.applied(update):
+        assert torch.equal(model.parameter(name), edited[0])

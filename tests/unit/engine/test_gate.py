@@ -225,3 +225,12 @@ def test_a_model_that_does_not_load_fails_its_cases_alone(settings: Settings, tm
     assert [outcome.record.verdict is Verdict.ERROR for outcome in outcomes] == [True] * 5 + [False] * 5
     assert "no config.json" in str(outcomes[0].record.error)
     assert [outcome.repeated for outcome in outcomes[:5]] == [False, True, True, True, True]
+
+
+def test_an_editor_that_cannot_be_made_loads_no_model(settings: Settings) -> None:
+    said: list[str] = []
+    wrong = replace(settings, overrides=(Override("rome", "steps", 0),))
+    (case, *_) = cases(wrong, "rome")
+    record = Gate(wrong, [case], say=said.append).outcome(case).record
+    assert str(record.error).startswith("--set rome.steps=0: ")
+    assert said == []

@@ -1,0 +1,3 @@
+# ruff: noqa: N999 - named as there
+class MEND:
+    scale = 0.25
