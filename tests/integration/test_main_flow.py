@@ -49,7 +49,7 @@ def test_verdicts_records_and_report(gate_project: GateProject, distribution: tu
     assert all(device["device"] for device in environment["devices"].values())
     assert {"torch", "transformers", "pytest"} <= environment["packages"].keys()
     assert environment["settings"]["ppl_limit"] == 495
-    assert environment["settings"]["overrides"] == [{"editor": "rome", "field": "steps", "value": 5}]
+    assert environment["settings"]["overrides"] == [{"editor": "rome", "field": "steps", "value": 5, "source": "--set"}]
 
     result.stdout.fnmatch_lines(["*collapse report*", "*facts:0002*collapsed*", "Records: reports/*/records.jsonl"])
     assert result.stdout.str().count("collapse report") == 1

@@ -12,20 +12,32 @@ from collapse_tests.engine.bench import Bench
 from collapse_tests.engine.gate import Gate
 from collapse_tests.models.loading import load_model
 from collapse_tests.records import Record, Verdict
-from collapse_tests.settings import Settings
+from collapse_tests.settings import Override, Settings
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = Settings(editors=("rome", "c-rome"))
+#: Editor → sets of which it edits two requests each.
+EDITS = {
+    "rome": ("hard", "normal"),
+    "c-rome": ("hard",),
+    "r-rome": ("hard",),
+    "memit": ("normal",),
+    "null": ("hard", "normal"),
+    "noise": ("normal",),
+}
+#: Fewer tokens than by default: what is tested does not hang on the last digit of the second moments.
+SETTINGS = Settings(editors=tuple(EDITS), overrides=(Override("memit", "moment_tokens", 5 * 1536),))
 
 
 @pytest.fixture(scope="module")
 def records() -> dict[str, Record]:
-    """Two hard and two normal requests under ROME, and the hard ones under C-ROME, on the real default model."""
-    hard = load_requests("hard", limit=2)
-    normal = load_requests("normal", limit=2)
-    cases = [Case("smollm2-135m", "rome", named.edit_id, named.request) for named in (*hard, *normal)]
-    cases += [Case("smollm2-135m", "c-rome", named.edit_id, named.request) for named in hard]
+    """Two requests of each set under each editor, on the real default model."""
+    cases = [
+        Case("smollm2-135m", editor, named.edit_id, named.request)
+        for editor, sets in EDITS.items()
+        for edits in sets
+        for named in load_requests(edits, limit=2)
+    ]
     gate = Gate(SETTINGS, cases)
     return {case.id: gate.outcome(case).record for case in cases}
 
@@ -55,11 +67,33 @@ def test_rome_leaves_the_model_stable_on_normal_requests(records: dict[str, Reco
         assert record.quality.target_probability > 0.5
 
 
-def test_c_rome_does_not_collapse_the_model_on_hard_requests(records: dict[str, Record]) -> None:
-    for record in _of(records, "c-rome", "hard"):
+@pytest.mark.parametrize("editor", ["c-rome", "r-rome"])
+def test_the_averaged_key_does_not_collapse_the_model_on_hard_requests(records: dict[str, Record], editor: str) -> None:
+    for record in _of(records, editor, "hard"):
         assert record.verdict in {Verdict.STABLE, Verdict.INEFFECTIVE}, record
         assert record.edited is not None
         assert record.edited.me_ppl < 300
+
+
+def test_memit_writes_normal_requests_and_leaves_the_model_stable(records: dict[str, Record]) -> None:
+    for record in _of(records, "memit", "normal"):
+        assert record.verdict is Verdict.STABLE, record
+        assert record.edited is not None
+        assert record.edited.me_ppl < 200
+
+
+@pytest.mark.parametrize("edits", ["hard", "normal"])
+def test_null_never_collapses_the_model(records: dict[str, Record], edits: str) -> None:
+    for record in _of(records, "null", edits):
+        assert record.verdict in {Verdict.STABLE, Verdict.INEFFECTIVE}, record
+        assert record.edited == record.unedited
+
+
+def test_noise_of_a_large_norm_always_collapses_the_model(records: dict[str, Record]) -> None:
+    for record in _of(records, "noise", "normal"):
+        assert record.verdict is Verdict.COLLAPSED, record
+        assert record.edited is not None
+        assert record.edited.me_ppl > 5000
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 3e-4), ("bfloat16", 5e-3), ("auto", 5e-3)])
