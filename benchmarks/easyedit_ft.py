@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import math
 import re
 import subprocess
@@ -24,10 +23,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.recorded import Recorded, RecordedFile, short
 from benchmarks.rome_reference import REQUESTS, Guard
 from collapse_tests.datasets.requests import load_requests
 from collapse_tests.edit_request import EditRequest
@@ -67,11 +66,7 @@ console = Console(width=None if sys.stdout.isatty() else 120)
 # The recorded reference ---------------------------------------------------------------------------------------
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Edit(_Data):
+class Edit(Recorded):
     """An update in a few numbers.
 
     Attributes:
@@ -91,12 +86,12 @@ class Edit(_Data):
         for name, delta in sorted(update.deltas.items()):
             assert isinstance(delta, DenseDelta)
             flat = delta.delta.flatten()
-            norms[name] = _short(delta.norm())
-            entries[name] = tuple(_short(float(flat[37 * place % len(flat)])) for place in range(1, _N_ENTRIES + 1))
+            norms[name] = short(delta.norm())
+            entries[name] = tuple(short(float(flat[37 * place % len(flat)])) for place in range(1, _N_ENTRIES + 1))
         return cls(steps=int(update.diagnostics["steps"]), norms=norms, entries=entries)
 
 
-class Setup(_Data):
+class Setup(Recorded):
     """A tiny model with hyper-parameters, and what EasyEdit computes there.
 
     Attributes:
@@ -123,29 +118,16 @@ class Setup(_Data):
         return EditableModel(tiny.model, tiny.tokenizer, self.name)  # anew: its digest is of the scaled weights
 
 
-class Reference(_Data):
+class Reference(RecordedFile):
     """The file of recorded numbers.
 
     Attributes:
-        recorded_with: versions of what computed them.
         requests: edit requests.
         setups: with their numbers.
     """
 
-    recorded_with: dict[str, str]
     requests: tuple[EditRequest, ...]
     setups: tuple[Setup, ...]
-
-    @classmethod
-    def read(cls, path: Path) -> Reference:
-        """The reference in `path`."""
-        return cls.model_validate_json(path.read_bytes())
-
-    def write(self, path: Path) -> None:
-        """Write it as JSON with one line per list of plain values."""
-        text = json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False)
-        flat = re.sub(r"\[[^][{}]*\]", lambda found: re.sub(r"\s*\n\s*", " ", found[0]), text)
-        path.write_text(flat + "\n", encoding="utf-8")
 
 
 def empty_setups() -> tuple[Setup, ...]:
@@ -371,11 +353,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n (default: %(default)s)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write EasyEdit's numbers on tiny models and stop")
     return parser
-
-
-def _short(number: float) -> float:
-    """A number with more digits than the comparison asks for, and no more."""
-    return float(f"{number:.9g}")
 
 
 def _count(text: str) -> int:

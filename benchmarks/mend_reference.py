@@ -6,14 +6,10 @@ those from then on.
 
 from __future__ import annotations
 
-import json
-import re
-from pathlib import Path
-
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 
+from benchmarks.recorded import Recorded, RecordedFile, short
 from collapse_tests.edit_request import EditRequest
 from collapse_tests.editors.hparams import load_hyperparameters
 from collapse_tests.editors.mend import Mend, MendHyperparameters
@@ -36,11 +32,7 @@ REQUESTS = (
 _N_ENTRIES = 8
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Edit(_Data):
+class Edit(Recorded):
     """The change of one weight in a few numbers.
 
     Attributes:
@@ -57,12 +49,12 @@ class Edit(_Data):
         rows, columns = change.shape
         places = [(7 * i % rows, 17 * i % columns) for i in range(1, _N_ENTRIES + 1)]
         return cls(
-            norm=_short(float(torch.linalg.matrix_norm(change.double()))),
-            entries=tuple(_short(float(change[place])) for place in places),
+            norm=short(float(torch.linalg.matrix_norm(change.double()))),
+            entries=tuple(short(float(change[place])) for place in places),
         )
 
 
-class Setup(_Data):
+class Setup(Recorded):
     """A tiny model with a random hypernetwork, and what EasyEdit computes there.
 
     Attributes:
@@ -104,7 +96,7 @@ class Setup(_Data):
             float(torch.linalg.vector_norm(model.model(torch.tensor([model.encode(request.prompt)])).logits))
             for request in REQUESTS
         ]
-        return _short(sum(norms))
+        return short(sum(norms))
 
 
 def _filled(network: Hypernetwork) -> Hypernetwork:
@@ -129,36 +121,18 @@ def change_of(model: EditableModel, editor: Mend, request: EditRequest) -> dict[
     return {name: delta.matrix() for name, delta in update.deltas.items() if isinstance(delta, LowRankDelta)}
 
 
-class Reference(_Data):
+class Reference(RecordedFile):
     """The file of recorded numbers.
 
     Attributes:
-        recorded_with: versions of what computed them.
         requests: edit requests.
         setups: with their numbers.
     """
 
-    recorded_with: dict[str, str]
     requests: tuple[EditRequest, ...]
     setups: tuple[Setup, ...]
-
-    @classmethod
-    def read(cls, path: Path) -> Reference:
-        """The reference in `path`."""
-        return cls.model_validate_json(path.read_bytes())
-
-    def write(self, path: Path) -> None:
-        """Write it as JSON with one line per list of plain values."""
-        text = json.dumps(self.model_dump(mode="json", exclude_none=True), indent=1, ensure_ascii=False)
-        flat = re.sub(r"\[[^][{}]*\]", lambda found: re.sub(r"\s*\n\s*", " ", found[0]), text)
-        path.write_text(flat + "\n", encoding="utf-8")
 
 
 def empty_setups() -> tuple[Setup, ...]:
     """The setups to record: each family with the study's depth, and one deeper."""
     return (Setup(family="gpt2"), Setup(family="gptj"), Setup(family="llama"), Setup(family="llama", hidden_layers=2))
-
-
-def _short(number: float) -> float:
-    """What float32 holds of a number, without the digits it does not."""
-    return float(f"{number:.9g}")

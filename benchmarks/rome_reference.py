@@ -6,14 +6,12 @@ those from then on.
 
 from __future__ import annotations
 
-import json
-import re
-from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
+from benchmarks.recorded import Recorded, RecordedFile, short
 from collapse_tests.edit_request import EditRequest
 from collapse_tests.editors.hparams import load_hyperparameters
 from collapse_tests.editors.rome import RomeHyperparameters
@@ -50,11 +48,7 @@ REQUESTS = (
 _N_ENTRIES = 12
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Guard(_Data):
+class Guard(Recorded):
     """What a request looks like to a setup's unedited model; a mismatch means the fixtures have changed.
 
     Attributes:
@@ -74,12 +68,10 @@ class Guard(_Data):
         ids: list[int] = model.tokenizer.encode(request.prompt)
         target: list[int] = model.tokenizer.encode(f" {request.target_new}", add_special_tokens=False)
         logits = model.model(torch.tensor([ids])).logits
-        return cls(
-            ids=tuple(ids), target_ids=tuple(target), logits_norm=_short(float(torch.linalg.vector_norm(logits)))
-        )
+        return cls(ids=tuple(ids), target_ids=tuple(target), logits_norm=short(float(torch.linalg.vector_norm(logits))))
 
 
-class Edit(_Data):
+class Edit(Recorded):
     """An update of one parameter in a few numbers.
 
     Attributes:
@@ -101,14 +93,14 @@ class Edit(_Data):
         assert isinstance(delta, LowRankDelta)
         matrix = delta.matrix()
         return cls(
-            norm=_short(float(torch.linalg.matrix_norm(matrix.double()))),
-            denominator=_short(update.diagnostics["denominator"]),
+            norm=short(float(torch.linalg.matrix_norm(matrix.double()))),
+            denominator=short(update.diagnostics["denominator"]),
             steps=int(update.diagnostics["steps"]),
-            entries=tuple(_short(float(matrix[index])) for index in indices),
+            entries=tuple(short(float(matrix[index])) for index in indices),
         )
 
 
-class Setup(_Data):
+class Setup(Recorded):
     """A tiny model with hyper-parameters, and what EasyEdit computes there.
 
     Attributes:
@@ -131,7 +123,7 @@ class Setup(_Data):
     parameter: str = ""
     indices: tuple[tuple[int, int], ...] = ()
     guards: tuple[Guard, ...] = ()
-    edits: dict[Keys, tuple[Edit, ...]] = {}
+    edits: dict[Keys, tuple[Edit, ...]] = Field(default_factory=dict)
 
     def model(self) -> EditableModel:
         """The setup's random model."""
@@ -154,31 +146,18 @@ class Setup(_Data):
         )
 
 
-class Reference(_Data):
+class Reference(RecordedFile):
     """The file of recorded numbers.
 
     Attributes:
-        recorded_with: versions of what computed them.
         templates: context templates, the bare one first.
         requests: edit requests.
         setups: with their numbers.
     """
 
-    recorded_with: dict[str, str]
     templates: tuple[str, ...]
     requests: tuple[EditRequest, ...]
     setups: tuple[Setup, ...]
-
-    @classmethod
-    def read(cls, path: Path) -> Reference:
-        """The reference in `path`."""
-        return cls.model_validate_json(path.read_bytes())
-
-    def write(self, path: Path) -> None:
-        """Write it as JSON with one line per list of plain values."""
-        text = json.dumps(self.model_dump(mode="json", exclude_none=True), indent=1, ensure_ascii=False)
-        flat = re.sub(r"\[[^][{}]*\]", lambda found: re.sub(r"\s*\n\s*", " ", found[0]), text)
-        path.write_text(flat + "\n", encoding="utf-8")
 
 
 def empty_setups() -> tuple[Setup, ...]:
@@ -211,8 +190,3 @@ def empty_setups() -> tuple[Setup, ...]:
 
 def _shipped(model: str, **changes: float) -> RomeHyperparameters:
     return load_hyperparameters(RomeHyperparameters, "rome", "rome", model).model_copy(update=changes)
-
-
-def _short(number: float) -> float:
-    """What float32 holds of a number, without the digits it does not."""
-    return float(f"{number:.9g}")

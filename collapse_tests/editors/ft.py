@@ -29,7 +29,7 @@ from torch import nn
 from collapse_tests.edit_request import EditRequest
 from collapse_tests.editors.hparams import Hyperparameters
 from collapse_tests.editors.protocol import EditorContext
-from collapse_tests.errors import EditorError, UsageError
+from collapse_tests.errors import EditorError
 from collapse_tests.models.batching import pad_right
 from collapse_tests.models.editable import EditableModel, is_transposed
 from collapse_tests.models.memory import TokenBudget
@@ -105,9 +105,7 @@ class FineTuning:
         block = self.hyperparameters.block
         if block is None:
             return default_block(model, constrained=self.hyperparameters.norm_constraint is not None)
-        if block >= model.n_blocks:
-            raise UsageError(f"{self.name}.block={block}: model {model.name!r} has blocks 0 to {model.n_blocks - 1}")
-        return block
+        return model.checked_block(block, f"{self.name}.block")
 
     def requests_at_once(self, model: EditableModel) -> int:
         """As many updates as the host should hold; see `BoundedEditor`."""

@@ -76,9 +76,7 @@ class Noise:
         block = self.hyperparameters.block
         if block is None:
             return default_block(model)
-        if block >= model.n_blocks:
-            raise UsageError(f"{self.name}.block={block}: model {model.name!r} has blocks 0 to {model.n_blocks - 1}")
-        return block
+        return model.checked_block(block, f"{self.name}.block")
 
     def compute_updates(self, model: EditableModel, requests: Sequence[EditRequest]) -> list[WeightUpdate]:
         """One random update per request, which depends on the run's seed and on the request alone; see `Editor`."""

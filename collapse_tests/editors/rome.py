@@ -29,7 +29,7 @@ from collapse_tests.editors.moments import MomentSource, second_moments
 from collapse_tests.editors.protocol import EditorContext
 from collapse_tests.editors.second_moment import SecondMoment
 from collapse_tests.editors.value_optimisation import OptimisedValues, ValueObjective, ValueOptimiser
-from collapse_tests.errors import EditorError, UsageError
+from collapse_tests.errors import EditorError
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.weight_update import LowRankDelta, WeightUpdate
 
@@ -116,9 +116,7 @@ class Rome:
         block = self.hyperparameters.block
         if block is None:
             return default_block(model)
-        if block >= model.n_blocks:
-            raise UsageError(f"{self.name}.block={block}: model {model.name!r} has blocks 0 to {model.n_blocks - 1}")
-        return block
+        return model.checked_block(block, f"{self.name}.block")
 
     def compute_updates(self, model: EditableModel, requests: Sequence[EditRequest]) -> list[WeightUpdate]:
         """One rank-one update per request; see `Editor`.

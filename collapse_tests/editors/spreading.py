@@ -34,7 +34,7 @@ from collapse_tests.editors.moments import MomentSource, second_moments
 from collapse_tests.editors.protocol import EditorContext
 from collapse_tests.editors.second_moment import SecondMoment
 from collapse_tests.editors.value_optimisation import OptimisedValues, ValueObjective, ValueOptimiser
-from collapse_tests.errors import EditorError, UsageError
+from collapse_tests.errors import EditorError
 from collapse_tests.models.batching import length_buckets, pad_right
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.models.workload import pass_overhead, scoring_budget
@@ -164,10 +164,7 @@ class SpreadingEditor(ABC):
             UsageError: the model has no such block.
         """
         blocks = self.hyperparameters.blocks or self.default_blocks(model)
-        if blocks[-1] >= model.n_blocks:
-            raise UsageError(
-                f"{self.name}.blocks={list(blocks)}: model {model.name!r} has blocks 0 to {model.n_blocks - 1}"
-            )
+        model.checked_block(blocks[-1], f"{self.name}.blocks={list(blocks)}, last")
         return blocks
 
     def compute_updates(self, model: EditableModel, requests: Sequence[EditRequest]) -> list[WeightUpdate]:

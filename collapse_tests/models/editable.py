@@ -129,6 +129,16 @@ class EditableModel:
         except KeyError:
             raise EditorError(f"{name!r} is not the weight of a linear layer of model {self.name!r}") from None
 
+    def checked_block(self, block: int, option: str) -> int:
+        """`block`, the value of the hyper-parameter `option`.
+
+        Raises:
+            UsageError: this model has no such block.
+        """
+        if not 0 <= block < self.n_blocks:
+            raise UsageError(f"{option}={block}: model {self.name!r} has blocks 0 to {self.n_blocks - 1}")
+        return block
+
     def mlp_output_weight(self, block: int) -> str:
         """Name of the weight of the MLP output projection of `block`."""
         return f"{self.family.mlp_output(block)}.weight"

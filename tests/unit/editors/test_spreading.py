@@ -220,7 +220,9 @@ def test_a_block_the_model_does_not_have_is_refused() -> None:
     model = make_model("llama")
     editor = create_editor("memit", "llama2-7b", Settings(("memit",)))
     assert isinstance(editor, SpreadingEditor)
-    with pytest.raises(UsageError, match=r"memit\.blocks=\[4, 5, 6, 7, 8\]: model 'tiny-llama' has blocks 0 to 3"):
+    with pytest.raises(
+        UsageError, match=r"memit\.blocks=\[4, 5, 6, 7, 8\], last=8: model 'tiny-llama' has blocks 0 to 3"
+    ):
         editor.prepare(model, EditorContext())
 
 
