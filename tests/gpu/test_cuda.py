@@ -4,8 +4,11 @@ import pytest
 import torch
 
 from collapse_tests.edit_request import EditRequest
+from collapse_tests.editors.ft import FineTuning, FineTuningHyperparameters
+from collapse_tests.editors.memit import Memit, MemitHyperparameters
 from collapse_tests.editors.protocol import EditorContext
 from collapse_tests.editors.rome import Rome, RomeHyperparameters
+from collapse_tests.editors.second_moment import SecondMoment
 from collapse_tests.engine.continuation import continuations
 from collapse_tests.engine.scoring import RowCache, Scorer
 from collapse_tests.metrics.rows import TokenRow
@@ -95,3 +98,35 @@ def test_an_edit_optimised_with_short_products_takes(precision: MatmulPrecision)
     before, after = Scorer(model).each([[row], [row]], [None, updates[0]])
 
     assert after[0].nll < before[0].nll
+
+
+@pytest.mark.parametrize("name", ["ft", "memit"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_editors_give_the_updates_of_the_cpu(family: str, name: str) -> None:
+    def on(device: str) -> dict[str, torch.Tensor]:
+        model = make_model(family)
+        model = EditableModel(model.model.to(device), model.tokenizer, model.name)
+        editor: FineTuning | Memit
+        if name == "ft":
+            fields = FineTuningHyperparameters(block=1, steps=5, learning_rate=5e-3, norm_constraint=None)
+            editor = FineTuning("ft", fields)
+        else:
+            shared = HYPERPARAMETERS.model_dump(exclude={"block", "keys", "context_lengths", "second_moment"})
+            memit = MemitHyperparameters(**shared, blocks=(1, 2), moment_weight=3.0)
+            moments = {
+                block: SecondMoment(torch.eye(model.weight_shape(model.mlp_output_weight(block))[1], device=device))
+                for block in (1, 2)
+            }
+            editor = Memit("memit", memit, TEMPLATES, moments)
+        editor.prepare(model, EditorContext())
+        update = editor.compute_updates(model, REQUESTS)[0]
+        assert model.changed_tensors() == []
+        return {
+            name: (delta.matrix() if isinstance(delta, LowRankDelta) else delta.delta).double().cpu()
+            for name, delta in update.deltas.items()
+        }
+
+    found, expected = on("cuda"), on("cpu")
+    assert found.keys() == expected.keys()
+    for parameter, change in expected.items():
+        assert float((found[parameter] - change).norm() / change.norm()) < 1e-2
