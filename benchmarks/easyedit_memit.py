@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import spreading_reference as reference
+from collapse_tests.cache import cache_dir
 from collapse_tests.datasets.requests import load_requests
 from collapse_tests.edit_request import EditRequest
 from collapse_tests.editors.apply_function import customary_state
@@ -34,7 +35,7 @@ from collapse_tests.editors.spreading import SpreadingEditor
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.models.loading import load_model
 from collapse_tests.models.specs import FAMILIES
-from collapse_tests.settings import DEFAULT_MODEL, Settings
+from collapse_tests.settings import DEFAULT_MODEL, Override, Settings
 
 __all__ = ["main"]
 
@@ -79,7 +80,7 @@ class Peer:
     def _preset(self, method: str, main: Any, model: EditableModel, editor: SpreadingEditor) -> None:
         bare, *others = editor.templates or ()
         main.CONTEXT_TEMPLATES_CACHE = [[bare], others]
-        moments = {block: moment.moment.float().cpu() for block, moment in editor.moments.items()}
+        moments = {block: moment.corrected.float().cpu() for block, moment in editor.moments.items()}
         name = model.config._name_or_path.replace("/", "_")
         main.COV_CACHE.clear()
         main.COV_CACHE.update({(name, model.family.mlp_output(block)): moment for block, moment in moments.items()})
@@ -152,11 +153,11 @@ def record(peer: Peer, path: Path) -> None:
     console.print(f"recorded {len(entries)} setups in {path}")
 
 
-def real_setup(method: str, arguments: argparse.Namespace, model: EditableModel) -> SpreadingEditor:
-    """An editor of the default model as shipped, prepared."""
-    from collapse_tests.cache import cache_dir
-
-    editor = create_editor(method, DEFAULT_MODEL, Settings(editors=(method,)))
+def real_setup(method: str, model: EditableModel) -> SpreadingEditor:
+    """An editor of the default model as shipped, prepared; few tokens will do, as both sides get the same moments."""
+    width = model.weight_shape(model.mlp_output_weight(0))[1]
+    settings = Settings(editors=(method,), overrides=(Override(method, "moment_tokens", 4 * width),))
+    editor = create_editor(method, DEFAULT_MODEL, settings)
     assert isinstance(editor, SpreadingEditor)
     editor.prepare(model, EditorContext(0, cache_dir()))
     return editor
@@ -182,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = load_model(DEFAULT_MODEL, settings, console.print)
         named = load_requests("normal")[: arguments.real]
         for method in _PEERS:
-            editor = real_setup(method, arguments, model)
+            editor = real_setup(method, model)
             rows.append((DEFAULT_MODEL, method, compare(peer, method, model, editor, [n.request for n in named])))
     table = Table(title="Largest relative difference of ΔW to EasyEdit's")
     for column in ("model", "method", "one request", "joint"):

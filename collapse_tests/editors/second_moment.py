@@ -92,6 +92,11 @@ class SecondMoment:
         solved = self.inverse_scale * torch.cholesky_solve(flat.T, self._factor).T
         return solved.reshape(keys.shape).to(keys.dtype)
 
+    @property
+    def corrected(self) -> torch.Tensor:
+        """The matrix whose inverse `whiten` multiplies with, (d_k, d_k), for code that inverts by itself."""
+        return self.moment / self.inverse_scale
+
     def null_space(self, threshold: float) -> torch.Tensor:
         """Factor N of the projection P = N Nᵀ onto where keys hardly reach (AlphaEdit, section 3.2).
 

@@ -61,7 +61,7 @@ class Caches:
         label = str(hyperparameters.model_name).replace("/", "_")
         if whitens:
             self._inverses = {(label, name): _inverse(moments[block]) for name, block in layers.items()}
-        self._moments = {(label, name): moments[block].moment.float().cpu() for name, block in layers.items()}
+        self._moments = {(label, name): moments[block].corrected.float().cpu() for name, block in layers.items()}
         if algorithm.projection:
             threshold = float(hyperparameters.nullspace_threshold)
             self._projections = torch.stack([_projection(moments[block], threshold) for block in layers.values()])
@@ -122,7 +122,7 @@ def _layers(model: EditableModel, hyperparameters: Any) -> Mapping[str, int]:
 
 
 def _inverse(moment: SecondMoment) -> torch.Tensor:
-    inverse: torch.Tensor = torch.linalg.inv(moment.moment.double())
+    inverse: torch.Tensor = torch.linalg.inv(moment.corrected.double())
     return inverse.float()
 
 

@@ -153,3 +153,13 @@ def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
     path = saved(tmp_path, mom2=np.array([{"a": 1}], dtype=object), count=5)
     with pytest.raises(UsageError, match=r"moment\.npz"):
         SecondMoment.read(path, WIDTH, CPU)
+
+
+def test_the_corrected_moment_is_the_one_whose_inverse_whitens() -> None:
+    numbers = torch.Generator().manual_seed(0)
+    samples = torch.randn(40, 8, dtype=torch.float64, generator=numbers)
+    moment = SecondMoment(samples.T @ samples / 40, tokens=40)
+    key = torch.randn(8, dtype=torch.float64, generator=numbers)
+
+    torch.testing.assert_close(moment.whiten(key), torch.linalg.inv(moment.corrected) @ key)
+    assert not torch.allclose(moment.corrected, moment.moment)
