@@ -25,7 +25,7 @@ from collapse_tests.errors import UsageError
 from collapse_tests.models.attention import KeyValues
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.models.memory import in_halves
-from collapse_tests.models.workload import requests_per_batch
+from collapse_tests.models.workload import generated_rows
 
 __all__ = ["GENERATED", "HUB_PREFIX", "corpus_rows", "digest_of_rows"]
 
@@ -38,8 +38,6 @@ HUB_PREFIX = "hub:"
 #: often cut off from its beginning the shorter rows are.
 _GENERATED_LENGTH = 256
 _READ_LENGTH = 1024
-#: Rows written together on a CPU; a GPU takes as many as requests.
-_CPU_ROWS = 64
 #: Documents that are tokenised in one call, and that a stream from the hub is shuffled within.
 _DOCUMENTS = 64
 _SHUFFLED = 2000
@@ -111,7 +109,7 @@ def _extended(
     model: EditableModel, rows: list[list[int]], needed: int, length: int, context: EditorContext, path: Path | None
 ) -> list[list[int]]:
     """`rows` and further ones up to `needed`, written to `path` after every batch."""
-    batch = _CPU_ROWS if model.device.type == "cpu" else requests_per_batch(model)
+    batch = generated_rows(model)
     progress = _Counter(context.progress, f"text written by {model.name}", len(rows) * length, needed * length)
     while len(rows) < needed:
         numbers = range(len(rows), min(len(rows) + batch, needed))

@@ -13,6 +13,7 @@ from collapse_tests.models.editable import EditableModel
 from collapse_tests.models.memory import TokenBudget
 
 __all__ = [
+    "generated_rows",
     "gradient_budget",
     "logits_per_slice",
     "pass_overhead",
@@ -31,6 +32,7 @@ _CPU_OVERHEAD = 64
 _GPU_OVERHEAD = 1 << 21  # over the width: launching a pass takes a GPU as long as this many token-widths of work
 _CPU_REQUESTS = 16
 _GPU_REQUESTS = 1 << 20  # over the width
+_CPU_ROWS = 64  # of text that the model writes
 _CPU_LOGITS = 1 << 22  # fits the last-level cache and the allocator's pools
 _GPU_LOGITS = 1 << 29
 #: Shares of a GPU's free memory that prefixes kept for an optimisation and activations may plan with; the rest covers
@@ -53,6 +55,11 @@ def requests_per_batch(model: EditableModel) -> int:
     prefix = _PREFIX_TOKENS * 2 * model.n_blocks * _width(model) * model.dtype.itemsize  # keys and values
     fitting = int(_PREFIX_SHARE * _free_bytes(model.device) / prefix)
     return max(1, min(max(_GPU_REQUESTS // _width(model), 64), 512, fitting))
+
+
+def generated_rows(model: EditableModel) -> int:
+    """Rows of text to let the model write together."""
+    return _CPU_ROWS if _on_cpu(model) else requests_per_batch(model)
 
 
 def pass_overhead(model: EditableModel) -> float:

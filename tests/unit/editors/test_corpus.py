@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from collapse_tests.editors import corpus
 from collapse_tests.editors.corpus import GENERATED, corpus_rows, digest_of_rows
 from collapse_tests.editors.protocol import EditorContext
 from collapse_tests.errors import UsageError
+from collapse_tests.models import workload
 from collapse_tests.models.editable import EditableModel
 from fixtures.tiny_models import FAMILIES, make_model
 from tests.unit.tiny import shared_model
@@ -83,7 +83,7 @@ def test_the_corpus_is_a_function_of_model_and_seed() -> None:
 def test_rows_do_not_depend_on_those_written_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
     model = shared_model("llama", dtype="float64")
     rows = corpus_rows(model, GENERATED, 5 * LENGTH, NOWHERE)
-    monkeypatch.setattr(corpus, "_CPU_ROWS", 2)
+    monkeypatch.setattr(workload, "_CPU_ROWS", 2)
     assert corpus_rows(model, GENERATED, 5 * LENGTH, NOWHERE) == rows
 
 
@@ -154,7 +154,7 @@ def test_rows_come_from_the_cache_and_a_longer_corpus_begins_with_the_shorter(tm
 
 
 def test_a_killed_run_goes_on_after_its_last_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus, "_CPU_ROWS", 2)
+    monkeypatch.setattr(workload, "_CPU_ROWS", 2)
     model = make_model("gpt2")
     steps = LENGTH - 1
     with pytest.raises(Killed):
