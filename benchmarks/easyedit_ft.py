@@ -14,7 +14,6 @@ import contextlib
 import io
 import math
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.recorded import Recorded, RecordedFile, short
+from benchmarks.recorded import Recorded, RecordedFile, commit_of, short
 from benchmarks.rome_reference import REQUESTS, Guard
 from collapse_tests.datasets.requests import load_requests
 from collapse_tests.edit_request import EditRequest
@@ -277,7 +276,7 @@ def record(peer: EasyEditFineTuning, path: Path) -> None:
         guards = tuple(Guard.of(model, request) for request in REQUESTS)
         edits = tuple(Edit.of(peer.update(model, setup.hyperparameters, request)) for request in REQUESTS)
         setups.append(setup.model_copy(update={"guards": guards, "edits": edits}))
-    versions = {"EasyEdit": _commit(peer.checkout)} | {name: version(name) for name in ("torch", "transformers")}
+    versions = {"EasyEdit": commit_of(peer.checkout)} | {name: version(name) for name in ("torch", "transformers")}
     Reference(recorded_with=versions, requests=REQUESTS, setups=tuple(setups)).write(path)
     console.print(f"recorded {len(setups)} setups in {path}")
 
@@ -359,13 +358,6 @@ def _count(text: str) -> int:
     if (number := int(text)) < 1:
         raise ValueError(text)
     return number
-
-
-def _commit(checkout: Path) -> str:
-    """Commit of the checkout, for the record."""
-    command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

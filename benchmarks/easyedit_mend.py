@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.mend_reference import REQUESTS, Edit, Reference, Setup, change_of, empty_setups
+from benchmarks.recorded import commit_of
 from collapse_tests.edit_request import EditRequest
 from collapse_tests.editors.mend.hypernetwork import Hypernetwork
 from collapse_tests.errors import InfrastructureError, UsageError
@@ -185,18 +185,11 @@ def record(peer: EasyEditMend, path: Path) -> None:
             for request in REQUESTS
         )
         setups.append(setup.model_copy(update={"edits": edits, "logits_norm": setup.guard(model)}))
-    versions = {"EasyEdit": _commit(peer.checkout)} | {
+    versions = {"EasyEdit": commit_of(peer.checkout)} | {
         name: version(name) for name in ("torch", "transformers", "higher")
     }
     Reference(recorded_with=versions, requests=REQUESTS, setups=tuple(setups)).write(path)
     console.print(f"recorded {len(setups)} setups in {path}")
-
-
-def _commit(checkout: Path) -> str:
-    """Commit of the checkout, for the record."""
-    command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.easyedit_peer import EasyEditRome, Subject
+from benchmarks.recorded import commit_of
 from benchmarks.rome_reference import KEYS, REQUESTS, TEMPLATES, Edit, Keys, Reference, empty_setups
 from collapse_tests.datasets.requests import load_requests
 from collapse_tests.editors.contexts import generate_templates
@@ -108,7 +108,7 @@ def record(peer: EasyEditRome, path: Path) -> None:
             for keys in KEYS
         }
         setups.append(setup.model_copy(update={"edits": edits}))
-    versions = {"EasyEdit": _commit(peer.checkout)} | {name: version(name) for name in ("torch", "transformers")}
+    versions = {"EasyEdit": commit_of(peer.checkout)} | {name: version(name) for name in ("torch", "transformers")}
     Reference(recorded_with=versions, templates=TEMPLATES, requests=REQUESTS, setups=tuple(setups)).write(path)
     console.print(f"recorded {len(setups)} setups in {path}")
 
@@ -200,13 +200,6 @@ def _count(text: str) -> int:
     if (number := int(text)) < 0:
         raise ValueError(text)
     return number
-
-
-def _commit(checkout: Path) -> str:
-    """Commit of the checkout, for the record."""
-    command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Recorded", "RecordedFile", "short"]
+__all__ = ["Recorded", "RecordedFile", "commit_of", "short"]
 
 
 class Recorded(BaseModel):
@@ -42,3 +43,10 @@ class RecordedFile(Recorded):
 def short(number: float) -> float:
     """A number with more digits than a comparison asks for, and no more."""
     return float(f"{number:.9g}")
+
+
+def commit_of(checkout: Path) -> str:
+    """Commit of a peer's checkout, for the record."""
+    command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"

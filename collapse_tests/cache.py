@@ -18,6 +18,7 @@ from collapse_tests.errors import InfrastructureError, UsageError
 __all__ = [
     "CACHE_VARIABLE",
     "atomic_directory",
+    "atomic_file",
     "atomic_write_text",
     "cache_dir",
     "cache_location",
@@ -79,25 +80,35 @@ def partial_sibling(target: Path) -> Path:
     return target.with_name(f".{target.name}.{uuid.uuid4().hex}{_PARTIAL_SUFFIX}")
 
 
-def atomic_write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 to `path`: readers see the old content or all of the new, never a part.
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a new path beside `path`; the file written there takes its place when the `with` block ends.
 
-    Missing parent directories are made.
+    Readers see the old content or all of the new, never a part. Missing parent directories are made.
 
     Raises:
-        OSError: it cannot be written; `path` is then as it was.
+        OSError: it cannot be written; `path` is then as it was, as it is when the block raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_sibling(path)
     try:
-        with partial.open("xb") as stream:
-            stream.write(text.encode("utf-8"))
-            stream.flush()
+        yield partial
+        with partial.open("rb+") as stream:
             os.fsync(stream.fileno())
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def atomic_write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 to `path`; see `atomic_file`.
+
+    Raises:
+        OSError: it cannot be written; `path` is then as it was.
+    """
+    with atomic_file(path) as partial, partial.open("xb") as stream:
+        stream.write(text.encode("utf-8"))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from pydantic import Field
 
-from collapse_tests.cache import discard_abandoned, exclusive, partial_sibling
+from collapse_tests.cache import atomic_file, discard_abandoned, exclusive
 from collapse_tests.editors.corpus import GENERATED, corpus_rows, digest_of_rows
 from collapse_tests.editors.hparams import Hyperparameters
 from collapse_tests.editors.protocol import EditorContext
@@ -282,12 +282,6 @@ def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Write tensors with their fingerprints; a reader sees all of the file or none."""
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     prints = {name: str(fingerprint(tensor)) for name, tensor in tensors.items()}
-    sibling = partial_sibling(path)
-    try:
-        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, sibling, metadata=prints)
-        sibling.replace(path)
-    except BaseException:
-        sibling.unlink(missing_ok=True)
-        raise
+    with atomic_file(path) as partial:
+        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial, metadata=prints)

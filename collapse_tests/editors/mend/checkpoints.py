@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import torch
 
-from collapse_tests.cache import partial_sibling
+from collapse_tests.cache import atomic_file
 
 __all__ = ["Store", "Stored", "checkpoint_key"]
 
@@ -77,14 +76,6 @@ class Store:
         """
         from safetensors.torch import save_file
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = partial_sibling(path)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in stored.tensors.items()}
-        try:
+        with atomic_file(path) as partial:
             save_file(tensors, partial, metadata={"facts": json.dumps(dict(stored.facts))})
-            with partial.open("rb+") as file:
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
