@@ -6,27 +6,29 @@ from pathlib import Path
 
 from collapse_tests.datasets.reading import parse_json, read_shipped, read_user_file
 from collapse_tests.errors import UsageError
-from collapse_tests.settings import DEFAULT_PPL_TEXTS
+from collapse_tests.settings import DEFAULT_PPL_TEXTS, DEFAULT_SCENARIO_PPL_TEXTS
 
 __all__ = ["load_texts"]
 
 _OPTION = "--ppl-texts"
-_SHIPPED_FILE = "ppl_texts.json"
+#: The first sentences of the larger set are those of the smaller.
+_SHIPPED = {DEFAULT_PPL_TEXTS: "ppl_texts.json", DEFAULT_SCENARIO_PPL_TEXTS: "ppl_texts_1k.json"}
 
 
 def load_texts(source: str) -> tuple[str, ...]:
     """The sentences of `source`; their white space is kept, as it changes the tokens.
 
     Args:
-        source: `default` for the shipped sentences, or a path: a JSON list of strings or of objects with a `Text`
-            (and a `Corpus`, which is not used), or a `.txt` file of one sentence a line.
+        source: `default` for the 50 shipped sentences, `default-1k` for these and 950 more, or a path: a JSON list of
+            strings or of objects with a `Text` (and a `Corpus`, which is not used), or a `.txt` file of one sentence
+            a line.
 
     Raises:
         UsageError: naming file, sentence and remedy.
     """
-    if source == DEFAULT_PPL_TEXTS:
-        return _from_json(_SHIPPED_FILE, read_shipped(_SHIPPED_FILE))
-    text = read_user_file(_OPTION, source, shipped=(DEFAULT_PPL_TEXTS,), suffixes=(".json", ".txt"))
+    if source in _SHIPPED:
+        return _from_json(source, read_shipped(_SHIPPED[source]))
+    text = read_user_file(_OPTION, source, shipped=_SHIPPED, suffixes=(".json", ".txt"))
     if not text.strip():
         raise UsageError(f"{_OPTION} {source!r} is empty; give a file with at least one sentence")
     return _from_lines(source, text) if Path(source).suffix.lower() == ".txt" else _from_json(source, text)

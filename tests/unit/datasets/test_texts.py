@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,37 @@ from collapse_tests.datasets.texts import load_texts
 from collapse_tests.errors import UsageError
 
 
-def test_the_default_sentences_ship_with_the_package() -> None:
-    texts = load_texts("default")
+@pytest.mark.parametrize(("name", "count"), [("default", 50), ("default-1k", 1000)])
+def test_the_shipped_sentences_are_short_plain_and_all_different(name: str, count: int) -> None:
+    texts = load_texts(name)
 
-    assert len(texts) == len(set(texts)) > 0
+    assert len(texts) == len({text.casefold() for text in texts}) == count
+    for text in texts:
+        assert text.isascii()
+        assert text == " ".join(text.split()).rstrip(".")
+        assert 11 <= len(text.split()) <= 35
+
+
+def test_the_larger_set_begins_with_the_smaller() -> None:
+    small, large = load_texts("default"), load_texts("default-1k")
+
+    assert large[: len(small)] == small
+
+
+def test_no_two_of_the_larger_set_share_a_phrase_of_six_words() -> None:
+    sentence_of: dict[tuple[str, ...], int] = {}
+    for index, text in enumerate(load_texts("default-1k")):
+        words = re.findall(r"\w+", text.lower())
+        for phrase in zip(*(words[offset:] for offset in range(6)), strict=False):
+            assert sentence_of.setdefault(phrase, index) == index, " ".join(phrase)
+
+
+def test_no_word_opens_too_many_of_the_larger_set() -> None:
+    texts = load_texts("default-1k")
+    openings = Counter(text.split()[0].lower() for text in texts)
+
+    assert openings.pop("the") <= 0.12 * len(texts)
+    assert max(openings.values()) <= 0.06 * len(texts)
 
 
 @pytest.mark.parametrize(
@@ -63,8 +92,10 @@ def test_unusable_texts_are_named_with_their_fault(tmp_path: Path, name: str, co
 
 
 def test_a_missing_file_or_another_encoding_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="did you mean 'default'"):
+    with pytest.raises(UsageError, match=r"did you mean 'default'.*a shipped set: default, default-1k"):
         load_texts("defualt")
+    with pytest.raises(UsageError, match="did you mean 'default-1k'"):
+        load_texts("default-1000")
     (tmp_path / "t.txt").write_text("caf\u00e9", encoding="utf-16")
     with pytest.raises(UsageError, match="is not UTF-8"):
         load_texts(str(tmp_path / "t.txt"))
