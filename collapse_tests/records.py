@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 
 from collapse_tests.errors import UsageError
 
-__all__ = ["SCHEMA_VERSION", "EditQuality", "Perplexity", "Record", "Verdict"]
+__all__ = ["SCHEMA_VERSION", "EditQuality", "Perplexity", "Record", "TaskResult", "TaskVerdict", "Verdict"]
 
 SCHEMA_VERSION = 1
 
@@ -32,6 +32,49 @@ class Verdict(StrEnum):
     COLLAPSED = "collapsed"
     INEFFECTIVE = "ineffective"
     ERROR = "error"
+
+
+class TaskVerdict(StrEnum):
+    """What downstream accuracy says of one task after an edit.
+
+    `ABOVE`: significantly above what chance reaches. `RANDOM`: not so, or scores were not finite. `DROPPED`: above
+    chance, but significantly below the unedited model, in a run that gates on that. `UNINFORMATIVE`: the unedited
+    model itself has no margin over chance, so the task says nothing and gates nothing.
+    """
+
+    ABOVE = "above random"
+    RANDOM = "not above random"
+    DROPPED = "dropped"
+    UNINFORMATIVE = "uninformative"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """One downstream task under one edit.
+
+    Attributes:
+        task: name.
+        metric: what its score is, such as `acc`.
+        items: how many.
+        unedited, edited: score before and after, 0 to 1; NaN where a model's numbers were not finite.
+        chance: score that chance alone reaches.
+        p_value: probability of a score as high as `edited` by chance alone.
+        lost, gained: items right only before, and only after, the edit.
+        drop_p_value: exact McNemar test of `lost` against `gained`, one-sided.
+        verdict: see `TaskVerdict`.
+    """
+
+    task: str
+    metric: str
+    items: int
+    unedited: float
+    edited: float
+    chance: float
+    p_value: float
+    lost: int
+    gained: int
+    drop_p_value: float
+    verdict: TaskVerdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +132,7 @@ class Record:
         reasons: why, one sentence each; empty for a stable case.
         unedited, edited: perplexity before and after; None where it was not measured.
         quality: None where it was not measured.
+        tasks: downstream accuracy; empty where it was not measured.
         diagnostics: the editor's own numbers, such as `denominator` or `update_norm_ratio`.
         continuation_before, continuation_after: greedy continuations of the prompt, for failing cases.
         ppl_limit: the limit the verdict used.
@@ -111,6 +155,7 @@ class Record:
     unedited: Perplexity | None = None
     edited: Perplexity | None = None
     quality: EditQuality | None = None
+    tasks: tuple[TaskResult, ...] = ()
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     continuation_before: str | None = None
     continuation_after: str | None = None
@@ -151,6 +196,7 @@ class Record:
         for side in ("unedited", "edited"):
             values[side] = _parse(Perplexity, values[side])
         values["quality"] = _parse(EditQuality, values["quality"])
+        values["tasks"] = tuple(map(_parse_task, values.get("tasks", ())))
         return cls(**values)
 
 
@@ -159,7 +205,7 @@ def _encode(value: Any) -> Any:
         return {key: _encode(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_encode(item) for item in value]
-    if isinstance(value, Verdict):
+    if isinstance(value, StrEnum):
         return value.value  # xdist's serialiser takes no subclass of str
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
@@ -175,3 +221,8 @@ def _parse(cls: type[_T], data: Mapping[str, Any] | None) -> _T | None:
     if data is None:
         return None
     return cls(**{name: _number(value) if isinstance(value, str) else value for name, value in data.items()})
+
+
+def _parse_task(data: Mapping[str, Any]) -> TaskResult:
+    numbers = {name: _number(data[name]) for name in ("unedited", "edited", "chance", "p_value", "drop_p_value")}
+    return TaskResult(**{**data, **numbers, "verdict": TaskVerdict(data["verdict"])})
