@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from itertools import accumulate, islice
 
 import torch
-import torch.nn.functional as F
 
-from collapse_tests.metrics.rows import RowScore, TokenRow
-from collapse_tests.models.batching import length_buckets, pad_right
+from collapse_tests.engine.buckets import Bucket, additive
+from collapse_tests.metrics.rows import Layout, Row, RowScore
+from collapse_tests.models.batching import length_buckets
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.models.memory import TokenBudget
 from collapse_tests.models.workload import logits_per_slice, pass_overhead, scoring_budget
@@ -25,55 +25,26 @@ from collapse_tests.weight_update import WeightUpdate
 __all__ = ["RowCache", "Scorer"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Bucket:
-    """Some rows as a rectangle.
-
-    Attributes:
-        indices: of the rows in the list they came from.
-        start: (rows, length, hidden size) input of the block the pass starts at, or (rows, length) token ids where
-            the embeddings are edited, too.
-        label_rows, label_columns: (labels,) where each label is predicted.
-        labels: (labels,) the ids to predict.
-    """
-
-    indices: list[int]
-    start: torch.Tensor
-    label_rows: torch.Tensor
-    label_columns: torch.Tensor
-    labels: torch.Tensor
-
-    def select(self, rows: Sequence[int]) -> _Bucket:
-        """Some of the rows, by ascending index."""
-        kept = torch.tensor(rows, device=self.start.device)
-        (own,) = torch.isin(self.label_rows, kept).nonzero(as_tuple=True)
-        return _Bucket(
-            indices=[self.indices[row] for row in rows],
-            start=self.start[kept],
-            label_rows=torch.searchsorted(kept, self.label_rows[own]),
-            label_columns=self.label_columns[own],
-            labels=self.labels[own],
-        )
-
-
 class RowCache:
     """Rows that are scored for every case, with their hidden states below the edited block.
 
     Args:
         rows: the rows.
+        predict: whether scores say which ids the model predicts, too.
     """
 
-    def __init__(self, rows: Sequence[TokenRow]) -> None:
-        self.rows = tuple(rows)
+    def __init__(self, rows: Sequence[Row], *, predict: bool = False) -> None:
+        self.layouts = [row.layout() for row in rows]
+        self.predict = predict
         self.made_for: tuple[int, int, int] | None = None  # block, token budget, cases side by side
-        self.buckets: list[_Bucket] = []
+        self.buckets: list[Bucket] = []
 
 
 class Scorer:
-    """Scores rows on one model.
+    """Scores rows on one model; a forked row gets a score for every continuation, any other row one.
 
     Args:
-        model: the model; unedited whenever a method is called.
+        model: the model; unedited whenever a method is called, except `as_is` and `each` without updates.
         max_tokens: padded tokens per forward pass, or None to choose by the device.
     """
 
@@ -84,77 +55,95 @@ class Scorer:
     @torch.no_grad()
     def shared(self, cache: RowCache, updates: Sequence[WeightUpdate]) -> list[list[RowScore]]:
         """Scores of the same rows under each update, `[update][row]`."""
-        return self._in_bulk(cache.rows, lambda: self._shared(cache, updates))
+        return self._in_bulk(cache.layouts, lambda: self._shared(cache, updates))
 
     def _shared(self, cache: RowCache, updates: Sequence[WeightUpdate]) -> list[list[RowScore]]:
         block = self._first_block(updates)
         buckets = self._buckets(cache, block, len(updates))
-        scores: list[list[RowScore | None]] = [[None] * len(cache.rows) for _ in updates]
+        slots = [_Slots(cache.layouts) for _ in updates]
         for bucket in buckets:
             # No more cases side by side than fit one forward pass.
             width = max(1, self.budget.tokens // bucket.start.shape[:2].numel())
             for first in range(0, len(updates), width):
                 chunk = updates[first : first + width]
-                for case, case_scores in enumerate(self._shared_chunk(bucket, block, chunk)):
-                    for index, score in zip(bucket.indices, case_scores, strict=True):
-                        scores[first + case][index] = score
-        return [[score for score in case if score is not None] for case in scores]
+                found = self._shared_chunk(bucket, block, chunk, predict=cache.predict)
+                for case, case_scores in enumerate(found):
+                    slots[first + case].put(bucket.indices, bucket.layouts, case_scores)
+        return [case.scores() for case in slots]
 
     @torch.no_grad()
-    def each(self, rows: Sequence[Sequence[TokenRow]], updates: Sequence[WeightUpdate | None]) -> list[list[RowScore]]:
-        """Scores of each case's own rows under its own update (None: unedited), with the predicted ids."""
-        return self._in_bulk([row for case in rows for row in case], lambda: self._each(rows, updates))
+    def as_is(self, cache: RowCache, block: int) -> list[RowScore]:
+        """Scores of cached rows on the weights as they now are, of which those from `block` on may be edited.
 
-    def _in_bulk(self, rows: Sequence[TokenRow], score: Callable[[], list[list[RowScore]]]) -> list[list[RowScore]]:
+        The hidden states below come from the cache, or fill it: that block has to be one below which nothing has been
+        edited since the rows were cached; -1 for the embeddings.
+        """
+
+        def score() -> list[list[RowScore]]:
+            slots = _Slots(cache.layouts)
+            for bucket in self._buckets(cache, block, 1):
+                scores = self._score(bucket, self._run(bucket, block), predict=cache.predict)
+                slots.put(bucket.indices, bucket.layouts, scores)
+            return [slots.scores()]
+
+        (scores,) = self._in_bulk(cache.layouts, score)
+        return scores
+
+    @torch.no_grad()
+    def each(self, rows: Sequence[Sequence[Row]], updates: Sequence[WeightUpdate | None]) -> list[list[RowScore]]:
+        """Scores of each case's own rows under its own update (None: as the model is), with the predicted ids."""
+        layouts = [[row.layout() for row in case] for case in rows]
+        flat = [layout for case in layouts for layout in case]
+        return self._in_bulk(flat, lambda: self._each(layouts, updates))
+
+    def _in_bulk(self, layouts: Sequence[Layout], score: Callable[[], list[list[RowScore]]]) -> list[list[RowScore]]:
         """`score()` with fast kernels, and with fewer tokens at a time where memory runs out."""
         with self.model.fast_kernels():
-            return self.budget.run(score, least=max((len(row.ids) for row in rows), default=1))
+            return self.budget.run(score, least=max((len(layout.ids) for layout in layouts), default=1))
 
-    def _each(self, rows: Sequence[Sequence[TokenRow]], updates: Sequence[WeightUpdate | None]) -> list[list[RowScore]]:
-        flat = [row for case in rows for row in case]
-        owner = [case for case, case_rows in enumerate(rows) for _ in case_rows]
+    def _each(
+        self, layouts: Sequence[Sequence[Layout]], updates: Sequence[WeightUpdate | None]
+    ) -> list[list[RowScore]]:
+        flat = [layout for case in layouts for layout in case]
+        owner = [case for case, case_layouts in enumerate(layouts) for _ in case_layouts]
         real = [update for update in updates if update is not None]
         block = self._first_block(real)
-        scores: list[RowScore | None] = [None] * len(flat)
+        slots = _Slots(flat)
         for bucket in self._fill(flat, block, pass_overhead(self.model)):
             owners = [owner[index] for index in bucket.indices]
-            for index, score in zip(bucket.indices, self._owned(bucket, block, owners, updates), strict=True):
-                scores[index] = score
-        done = iter(scores)
-        return [[score for score in (next(done) for _ in case) if score is not None] for case in rows]
+            slots.put(bucket.indices, bucket.layouts, self._owned(bucket, block, owners, updates))
+        done = iter(slots.scores())
+        return [list(islice(done, sum(layout.scores for layout in case))) for case in layouts]
 
     # Which rows share a forward pass ----------------------------------------------------------------------
 
-    def _buckets(self, cache: RowCache, block: int, cases: int) -> list[_Bucket]:
+    def _buckets(self, cache: RowCache, block: int, cases: int) -> list[Bucket]:
         """The cached rows' states at `block`; states at another block are dropped first to keep memory flat.
 
         Cases that pass side by side share what a pass costs beside its tokens, so the more, the less padding pays.
         """
-        tokens = sum(len(row.ids) for row in cache.rows)
+        tokens = sum(len(layout.ids) for layout in cache.layouts)
         beside = max(1, min(cases, self.budget.tokens // max(1, tokens)))
         made_for = block, self.budget.tokens, beside
         if cache.made_for != made_for:
             cache.buckets, cache.made_for = [], None
-            cache.buckets = self._fill(cache.rows, block, pass_overhead(self.model) / beside)
+            cache.buckets = self._fill(cache.layouts, block, pass_overhead(self.model) / beside)
             cache.made_for = made_for
         return cache.buckets
 
-    def _fill(self, rows: Sequence[TokenRow], block: int, overhead: float) -> list[_Bucket]:
-        lengths = [len(row.ids) - 1 for row in rows]
+    def _fill(self, layouts: Sequence[Layout], block: int, overhead: float) -> list[Bucket]:
+        lengths = [len(layout.ids) for layout in layouts]
         groups = length_buckets(lengths, max_tokens=self.budget.tokens, overhead=overhead)
-        return [self._bucket(rows, group, block) for group in groups]
+        return [self._bucket(group, [layouts[index] for index in group], block) for group in groups]
 
-    def _bucket(self, rows: Sequence[TokenRow], group: list[int], block: int) -> _Bucket:
-        ids = pad_right([rows[index].ids for index in group], self.model.device)
-        # A row's last id is only ever predicted, so it takes no part in the forward pass.
-        start = ids[:, :-1] if block < 0 else self.model.hidden_at(ids[:, :-1], block)
-        places = [
-            (row, column)
-            for row, index in enumerate(group)
-            for column in range(rows[index].first_label, len(rows[index].ids))
-        ]
-        label_rows, columns = torch.tensor(places, device=ids.device).T
-        return _Bucket(group, start, label_rows, columns - 1, ids[label_rows, columns])
+    def _bucket(self, group: list[int], layouts: list[Layout], block: int) -> Bucket:
+        def start(ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+            if block < 0:
+                return ids
+            hidden = self.model.embed(ids, positions)
+            return self.model.run_blocks(hidden, 0, block, positions=positions, mask=additive(mask, hidden.dtype))
+
+        return Bucket.of(group, layouts, self.model.device, start)
 
     def _first_block(self, updates: Sequence[WeightUpdate]) -> int:
         """The lowest block that any update touches, -1 for the embeddings."""
@@ -163,38 +152,44 @@ class Scorer:
 
     # Forward passes ---------------------------------------------------------------------------------------
 
-    def _run(self, start: torch.Tensor, block: int) -> torch.Tensor:
-        """Hidden states after the last block from a bucket's `start`."""
-        return self.model.run_blocks(self.model.embed(start) if block < 0 else start, max(block, 0))
+    def _run(self, bucket: Bucket, block: int, copies: int = 1) -> torch.Tensor:
+        """Hidden states after the last block of `copies` of a bucket's rows."""
+        start, positions = (torch.cat([tensor] * copies) for tensor in (bucket.start, bucket.positions))
+        hidden = self.model.embed(start, positions) if block < 0 else start
+        mask = additive(bucket.mask, hidden.dtype)
+        if mask is not None:
+            mask = torch.cat([mask] * copies)
+        return self.model.run_blocks(hidden, max(block, 0), positions=positions, mask=mask)
 
-    def _shared_chunk(self, bucket: _Bucket, block: int, updates: Sequence[WeightUpdate]) -> list[list[RowScore]]:
+    def _shared_chunk(
+        self, bucket: Bucket, block: int, updates: Sequence[WeightUpdate], *, predict: bool
+    ) -> list[list[RowScore]]:
         if not all(self.model.shareable(update) for update in updates):
             chunks: list[list[RowScore]] = []
             for update in updates:
                 with self.model.applied(update):
-                    chunks.append(self._score(bucket, self._run(bucket.start, block), predict=False))
+                    chunks.append(self._score(bucket, self._run(bucket, block), predict=predict))
             return chunks
         rows, count = len(bucket.indices), len(updates)
         case_of_row = torch.arange(count, device=self.model.device).repeat_interleave(rows)
         with self.model.side_by_side(updates, case_of_row):
-            hidden = self._run(torch.cat([bucket.start] * count), block)
-        return [self._score(bucket, part, predict=False) for part in torch.split(hidden, rows)]
+            hidden = self._run(bucket, block, count)
+        return [self._score(bucket, part, predict=predict) for part in torch.split(hidden, rows)]
 
     def _owned(
-        self, bucket: _Bucket, block: int, owners: Sequence[int], updates: Sequence[WeightUpdate | None]
+        self, bucket: Bucket, block: int, owners: Sequence[int], updates: Sequence[WeightUpdate | None]
     ) -> list[RowScore]:
         """Scores of a bucket's rows, each under its owner's update."""
         parts: dict[int | None, list[int]] = {}  # None: all that can pass side by side
         for row, case in enumerate(owners):
             update = updates[case]
             parts.setdefault(None if update is None or self.model.shareable(update) else case, []).append(row)
-        scores: dict[int, RowScore] = {}
+        slots = _Slots(bucket.layouts)
         for written, rows in parts.items():
             part = bucket.select(rows)
             with self._edited([owners[row] for row in rows], updates, written=written):
-                found = self._score(part, self._run(part.start, block), predict=True)
-            scores.update(zip(rows, found, strict=True))
-        return [scores[row] for row in range(len(owners))]
+                slots.put(rows, part.layouts, self._score(part, self._run(part, block), predict=True))
+        return slots.scores()
 
     @contextmanager
     def _edited(
@@ -213,25 +208,37 @@ class Scorer:
         with self.model.side_by_side([update for case in edited if (update := updates[case])], case_of_row):
             yield
 
-    def _score(self, bucket: _Bucket, hidden: torch.Tensor, *, predict: bool) -> list[RowScore]:
+    def _score(self, bucket: Bucket, hidden: torch.Tensor, *, predict: bool) -> list[RowScore]:
         """Scores of a bucket's rows from the hidden states after the last block, a slice of logits at a time."""
-        predicting = hidden[bucket.label_rows, bucket.label_columns]
+        labels = bucket.labels
+        predicting = hidden[labels.place_rows, labels.place_columns]
         width = max(1, logits_per_slice(self.model) // self.model.vocabulary_size)
         losses, best = [], []
-        for states, labels in zip(torch.split(predicting, width), torch.split(bucket.labels, width), strict=True):
-            logits = self.model.head(states).to(torch.promote_types(self.model.dtype, torch.float32))
-            losses.append(F.cross_entropy(logits, labels, reduction="none").double())
+        for first in range(0, len(predicting), width):
+            logits = self.model.head(predicting[first : first + width])
+            logits = logits.to(torch.promote_types(self.model.dtype, torch.float32))
+            here = labels.slice(first, first + len(logits))
+            places = labels.places[here] - first
+            losses.append(logits.logsumexp(-1)[places] - logits[places, labels.ids[here]])
             if predict:
-                best.append(logits.argmax(-1))
-        count = len(bucket.indices)
-        nll = torch.zeros(count, dtype=torch.float64, device=hidden.device)
-        totals = nll.index_add(0, bucket.label_rows, torch.cat(losses)).tolist()
-        counts = torch.bincount(bucket.label_rows, minlength=count).tolist()
-        if not predict:
-            return [RowScore(total, labels) for total, labels in zip(totals, counts, strict=True)]
-        predicted = torch.split(torch.cat(best), counts)
-        wanted = torch.split(bucket.labels, counts)
-        return [
-            RowScore(total, labels, tuple(got.tolist()), bool((got == want).all()))
-            for total, labels, got, want in zip(totals, counts, predicted, wanted, strict=True)
-        ]
+                best.append(logits.argmax(-1)[places])
+        return labels.scores(torch.cat(losses).double(), torch.cat(best) if predict else None)
+
+
+class _Slots:
+    """Puts the scores of buckets in the order of the rows they came from."""
+
+    def __init__(self, layouts: Sequence[Layout]) -> None:
+        self._first = list(accumulate((layout.scores for layout in layouts), initial=0))
+        self._scores: list[RowScore | None] = [None] * self._first[-1]
+
+    def put(self, rows: Sequence[int], layouts: Sequence[Layout], scores: Sequence[RowScore]) -> None:
+        """Take the scores of some rows."""
+        given = iter(scores)
+        for row, layout in zip(rows, layouts, strict=True):
+            first = self._first[row]
+            self._scores[first : first + layout.scores] = islice(given, layout.scores)
+
+    def scores(self) -> list[RowScore]:
+        """All of them."""
+        return [score for score in self._scores if score is not None]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collapse_tests.engine.scoring import RowCache, Scorer
-from collapse_tests.metrics.rows import RowScore, TokenRow
+from collapse_tests.metrics.rows import ForkedRow, Row, RowScore, TokenRow
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.weight_update import WeightUpdate
 from fixtures.tiny_models import FAMILIES
@@ -33,6 +33,19 @@ def naive(model: EditableModel, row: TokenRow, update: WeightUpdate | None) -> R
     return RowScore(nll, len(wanted), predicted, predicted == wanted)
 
 
+def naive_scores(model: EditableModel, rows: list[Row], update: WeightUpdate | None) -> list[RowScore]:
+    """The definition for every row, and for every continuation of a forked one."""
+    straight: list[TokenRow] = []
+    for row in rows:
+        if isinstance(row, ForkedRow):
+            length = len(row.context)
+            straight += [TokenRow((*row.context, *part), length) for part in row.continuations]
+        else:
+            assert isinstance(row, TokenRow)
+            straight.append(row)
+    return [naive(model, row, update) for row in straight]
+
+
 def random_update(model: EditableModel, kind: str, numbers: random.Random) -> WeightUpdate:
     names = [name for name, tensor in model.model.named_parameters() if tensor.ndim == 2]
     inside = [name for name in names if name.startswith(model.family.blocks_path)]
@@ -46,12 +59,19 @@ def random_update(model: EditableModel, kind: str, numbers: random.Random) -> We
     return WeightUpdate({})
 
 
-def random_rows(numbers: random.Random, count: int) -> list[TokenRow]:
-    rows = []
+def random_rows(numbers: random.Random, count: int) -> list[Row]:
+    rows: list[Row] = []
     for _ in range(count):
-        ids = tuple(numbers.randrange(2, 300) for _ in range(numbers.randint(2, 14)))
-        rows.append(TokenRow(ids, numbers.randint(1, len(ids) - 1)))
+        ids = random_ids(numbers, 2, 14)
+        if numbers.random() < 0.5:
+            rows.append(TokenRow(ids, numbers.randint(1, len(ids) - 1)))
+        else:
+            rows.append(ForkedRow(ids, tuple(random_ids(numbers, 1, 4) for _ in range(numbers.randint(1, 4)))))
     return rows
+
+
+def random_ids(numbers: random.Random, shortest: int, longest: int) -> tuple[int, ...]:
+    return tuple(numbers.randrange(2, 300) for _ in range(numbers.randint(shortest, longest)))
 
 
 KINDS = st.lists(st.sampled_from(["low rank", "dense", "nothing"]), min_size=1, max_size=4)
@@ -66,16 +86,17 @@ def test_shared_rows_score_as_if_each_update_were_alone(
     model, numbers = shared_model(family), random.Random(seed)
     rows = random_rows(numbers, count)
     updates = [random_update(model, kind, numbers) for kind in kinds]
-    scorer, cache = Scorer(model, max_tokens), RowCache(rows)
+    scorer, cache = Scorer(model, max_tokens), RowCache(rows, predict=True)
     # All at once, and one half after the other on the same cache.
     half = len(updates) // 2
     parts = [updates[:half], updates[half:]]
     for scores in (scorer.shared(cache, updates), [s for part in parts if part for s in scorer.shared(cache, part)]):
         assert len(scores) == len(updates)
         for update, case in zip(updates, scores, strict=True):
-            expected = [naive(model, row, update) for row in rows]
+            expected = naive_scores(model, rows, update)
             assert [score.nll for score in case] == pytest.approx([score.nll for score in expected], rel=1e-4)
             assert [score.labels for score in case] == [score.labels for score in expected]
+            assert [score.predicted for score in case] == [score.predicted for score in expected]
     assert model.changed_tensors() == []
 
 
@@ -88,7 +109,7 @@ def test_own_rows_score_as_if_each_case_were_alone(family: str, seed: int, max_t
     rows = [random_rows(numbers, numbers.randint(0, 4)) for _ in kinds]
     scores = Scorer(model, max_tokens).each(rows, updates)
     for update, own, found in zip(updates, rows, scores, strict=True):
-        expected = [naive(model, row, update) for row in own]
+        expected = naive_scores(model, own, update)
         assert [score.nll for score in found] == pytest.approx([score.nll for score in expected], rel=1e-4)
         assert [score.labels for score in found] == [score.labels for score in expected]
         # Random logits are never so close that rounding could swap the two largest.
@@ -121,7 +142,7 @@ def test_a_change_of_any_parameter_is_seen(family: str) -> None:
         found = Scorer(model).each([rows, rows], updates)
         shared = Scorer(model).shared(RowCache(rows), updates)
         for update, own, same in zip(updates, found, shared, strict=True):
-            expected = [naive(model, row, update).nll for row in rows]
+            expected = [score.nll for score in naive_scores(model, rows, update)]
             assert [score.nll for score in own] == pytest.approx(expected, rel=1e-4), name
             assert [score.nll for score in same] == pytest.approx(expected, rel=1e-4), name
 
@@ -132,7 +153,7 @@ def test_a_cache_serves_updates_of_other_blocks_in_any_order(model: EditableMode
     for block in (2, 0, 3, 3, 1):
         update = low_rank(model, model.mlp_output_weight(block), seed=block)
         ((*scores,),) = scorer.shared(cache, [update])
-        expected = [naive(model, row, update).nll for row in rows]
+        expected = [score.nll for score in naive_scores(model, rows, update)]
         assert [score.nll for score in scores] == pytest.approx(expected, rel=1e-4)
 
 
@@ -157,7 +178,7 @@ def test_a_case_that_is_not_finite_does_not_touch_the_others(model: EditableMode
         shared = scorer.shared(RowCache(rows), [good, bad, good])
         each = scorer.each([rows, rows, rows], [good, bad, None])
         assert all(score.nll != score.nll for score in (*shared[1], *each[1]))
-        expected = [naive(model, row, good).nll for row in rows]
+        expected = [score.nll for score in naive_scores(model, rows, good)]
         for scores in (shared[0], shared[2], each[0]):
             assert [score.nll for score in scores] == pytest.approx(expected, rel=1e-4)
 
@@ -199,3 +220,29 @@ def test_a_row_that_does_not_fit_by_itself_is_out_of_memory(
 
     with pytest.raises(torch.OutOfMemoryError):
         Scorer(model).each([random_rows(random.Random(1), 3)], [None])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=8, deadline=None, database=None, derandomize=True)
+@given(seed=st.integers(0, 10**6), max_tokens=st.integers(8, 500))
+def test_edited_weights_are_scored_as_they_are_from_the_edited_block_on(
+    family: str, seed: int, max_tokens: int
+) -> None:
+    model, numbers = shared_model(family), random.Random(seed)
+    rows = random_rows(numbers, 4)
+    scorer, cache = Scorer(model, max_tokens), RowCache(rows)
+    update = low_rank(model, model.mlp_output_weight(1), seed=seed % 97)
+    unedited = scorer.as_is(cache, 1)
+    with model.applied(update):
+        edited = scorer.as_is(cache, 1)
+    assert [s.nll for s in unedited] == pytest.approx([s.nll for s in naive_scores(model, rows, None)], rel=1e-4)
+    assert [s.nll for s in edited] == pytest.approx([s.nll for s in naive_scores(model, rows, update)], rel=1e-4)
+
+
+def test_continuations_share_the_pass_over_their_context() -> None:
+    row = ForkedRow((7, 8, 9), ((1,), (2,), (3, 4), (5, 6)))
+    layout = row.layout()
+    assert list(layout.ids) == [7, 8, 9, 3, 5]
+    assert list(layout.positions) == [0, 1, 2, 3, 3]
+    assert not layout.is_straight
+    assert ForkedRow((7, 8), ((1,), (2,))).layout().is_straight
