@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collapse_tests.errors import UsageError
-from collapse_tests.settings import Override
+from collapse_tests.settings import Downstream, Override
 from collapse_tests.yaml_values import yaml_loader
 
 __all__ = [
@@ -20,13 +20,16 @@ __all__ = [
     "parse_batch_size",
     "parse_config_file",
     "parse_device",
+    "parse_downstream",
     "parse_dtype",
+    "parse_growth",
     "parse_matmul_precision",
     "parse_names",
     "parse_overrides",
     "parse_path",
     "parse_positive_integer",
     "parse_ppl_limit",
+    "parse_seconds",
     "parse_seed",
     "read_config_file",
 ]
@@ -101,13 +104,44 @@ def parse_ppl_limit(text: str) -> float:
     Raises:
         UsageError: `text` is something else.
     """
+    return _number_above(text, 0, "no positive finite number; give a perplexity such as 1000")
+
+
+def parse_growth(text: str) -> float:
+    """A finite number above 1.
+
+    Raises:
+        UsageError: `text` is something else.
+    """
+    return _number_above(text, 1, "no finite number above 1; give a factor such as 1.5")
+
+
+def parse_seconds(text: str) -> float:
+    """A positive finite number.
+
+    Raises:
+        UsageError: `text` is something else.
+    """
+    return _number_above(text, 0, "no positive finite number; give seconds such as 600")
+
+
+def _number_above(text: str, bound: float, remedy: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not (math.isfinite(number) and number > 0):
-        raise UsageError(f"{text!r} is no positive finite number; give a perplexity such as 1000")
+    if not (math.isfinite(number) and number > bound):
+        raise UsageError(f"{text!r} is {remedy}")
     return number
+
+
+def parse_downstream(text: str) -> Downstream:
+    """One of `Downstream`.
+
+    Raises:
+        UsageError: `text` is something else.
+    """
+    return Downstream(_one_of(text, tuple(str(mode) for mode in Downstream), "time to measure tasks"))
 
 
 def parse_device(text: str) -> str:

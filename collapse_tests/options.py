@@ -5,35 +5,25 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from collapse_tests.errors import UsageError
-from collapse_tests.option_values import (
-    AUTO,
-    DTYPES,
-    MATMUL_PRECISIONS,
-    parse_batch_size,
-    parse_config_file,
-    parse_device,
-    parse_dtype,
-    parse_matmul_precision,
-    parse_names,
-    parse_overrides,
-    parse_path,
-    parse_positive_integer,
-    parse_ppl_limit,
-    parse_seed,
-    read_config_file,
-)
+from collapse_tests.option_table import EDITOR, FLAGS, OPTIONS, Option
+from collapse_tests.option_values import AUTO, DTYPES, read_config_file
 from collapse_tests.settings import (
     DEFAULT_EDITS,
+    DEFAULT_MACHINE_BUDGET,
+    DEFAULT_MACHINE_EXAMPLES,
+    DEFAULT_MACHINE_STEPS,
     DEFAULT_MODEL,
     DEFAULT_PPL_LIMIT,
-    DEFAULT_PPL_TEXTS,
+    DEFAULT_SUSPECT_GROWTH,
+    DEFAULT_TASKS,
+    Downstream,
     Override,
     Settings,
 )
@@ -46,44 +36,10 @@ _GROUP = "collapse"
 _INI_SCALAR: Any = str | int | float if pytest.version_tuple >= (9, 2) else "string"
 
 
-@dataclass(frozen=True, slots=True)
-class _Option:
-    """One option that takes a value.
-
-    Attributes:
-        name: without dashes; `ppl-limit` is `--ppl-limit` and the ini option `collapse_ppl_limit`.
-        help: for `pytest --help`.
-        parse: text → value, or a list of values if it repeats; raises `UsageError` saying what is wrong and what
-            to give.
-        metavar: for `pytest --help`.
-        repeats: whether it collects the values of several uses.
-        ini: whether it is an ini option too.
-        paths: whether it may name a file, so that one from the ini file is relative to that file.
-    """
-
-    name: str
-    help: str
-    parse: Callable[[str], Any]
-    metavar: str
-    repeats: bool = False
-    ini: bool = True
-    paths: bool = False
-
-    @property
-    def flag(self) -> str:
-        """As on the command line."""
-        return f"--{self.name}"
-
-    @property
-    def dest(self) -> str:
-        """Its name in the parsed options and the ini file, prefixed so that no other plugin's is the same."""
-        return f"collapse_{self.name.replace('-', '_')}"
-
-
 def add_options(parser: pytest.Parser) -> None:
     """Register every option, on the command line and in the ini file."""
     group = parser.getgroup(_GROUP)
-    for option in _OPTIONS:
+    for option in OPTIONS:
         action = "append" if option.repeats else "store"
         _add(
             group,
@@ -98,9 +54,11 @@ def add_options(parser: pytest.Parser) -> None:
         if option.ini:
             kind: Any = "linelist" if option.repeats else _INI_SCALAR
             parser.addini(option.dest, f"default of {option.flag}", type=kind, default=None)
-    for flag, dest, value, text in _FLAGS:
+    for flag, dest, value, text in FLAGS:
         _add(group, flag, dest=dest, action="store_const", const=value, default=None, help=text)
-    parser.addini("collapse_fail_ineffective", "default of --fail-ineffective", type="bool", default=None)
+    for flag in ("fail-ineffective", "gate-on-drop", "full-curve"):
+        dest = f"collapse_{flag.replace('-', '_')}"
+        parser.addini(dest, f"default of --{flag}", type="bool", default=None)
 
 
 def settings_from(config: pytest.Config) -> Settings | None:
@@ -113,20 +71,34 @@ def settings_from(config: pytest.Config) -> Settings | None:
         pytest.UsageError: an ini value is wrong.
         UsageError: an editor or model is unknown, a file unusable.
     """
-    editors = _unique(_value(config, _EDITOR))
+    editors = _unique(_value(config, EDITOR))
     if not editors:
         return None
-    values = {option.dest: _value(config, option) for option in _OPTIONS}
+    values = {option.dest: _value(config, option) for option in OPTIONS}
     reports_dir = values["collapse_reports_dir"]
     batch_size = values["collapse_batch_size"]
+    tasks_data = values["collapse_tasks_data"]
     settings = Settings(
         editors=editors,
         models=_unique(values["collapse_model"]) or (DEFAULT_MODEL,),
-        edits=_unique(values["collapse_edits"]) or (DEFAULT_EDITS,),
+        edits=_edits(config, values),
         edits_limit=values["collapse_edits_limit"],
         edits_sample=values["collapse_edits_sample"],
         ppl_limit=_or(values["collapse_ppl_limit"], DEFAULT_PPL_LIMIT),
-        ppl_texts=_or(values["collapse_ppl_texts"], DEFAULT_PPL_TEXTS),
+        ppl_texts=values["collapse_ppl_texts"],
+        tasks=_unique(values["collapse_tasks"]) or (DEFAULT_TASKS,),
+        tasks_limit=values["collapse_tasks_limit"],
+        tasks_data=None if tasks_data is None else Path(tasks_data),
+        downstream=_or(values["collapse_downstream"], Downstream.AUTO),
+        suspect_growth=_or(values["collapse_suspect_growth"], DEFAULT_SUSPECT_GROWTH),
+        gate_on_drop=_or(_flag(config, "collapse_gate_on_drop"), False),
+        scenarios=_unique(values["collapse_scenario"]),
+        steps=values["collapse_steps"],
+        full_curve=_or(_flag(config, "collapse_full_curve"), False),
+        machines=_unique(values["collapse_machine"]),
+        machine_steps=_or(values["collapse_machine_steps"], DEFAULT_MACHINE_STEPS),
+        machine_examples=_or(values["collapse_machine_examples"], DEFAULT_MACHINE_EXAMPLES),
+        machine_budget=_or(values["collapse_machine_budget"], DEFAULT_MACHINE_BUDGET),
         device=_or(values["collapse_device"], AUTO),
         dtype=_or(values["collapse_dtype"], DTYPES[0]),
         matmul_precision=_or(values["collapse_matmul_precision"], AUTO),
@@ -142,6 +114,13 @@ def settings_from(config: pytest.Config) -> Settings | None:
 
         check_hyperparameters(settings)  # imports the editors concerned, and so frameworks
     return settings
+
+
+def _edits(config: pytest.Config, values: dict[str, Any]) -> tuple[str, ...]:
+    """The request sets; none where only sequences are asked for, as the ini file's are for runs that name nothing."""
+    if (values["collapse_scenario"] or values["collapse_machine"]) and not config.getoption("collapse_edits"):
+        return ()
+    return _unique(values["collapse_edits"]) or (DEFAULT_EDITS,)
 
 
 def _overrides(values: dict[str, Any], editors: tuple[str, ...]) -> tuple[Override, ...]:
@@ -171,7 +150,7 @@ def _for_argparse(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     return convert
 
 
-def _value(config: pytest.Config, option: _Option) -> Any:
+def _value(config: pytest.Config, option: Option) -> Any:
     """What the command line says, else the ini file, else None; repeated values are joined into one list."""
     given = config.getoption(option.dest)
     if given is None and option.ini:
@@ -181,7 +160,7 @@ def _value(config: pytest.Config, option: _Option) -> Any:
     return given
 
 
-def _ini_value(config: pytest.Config, option: _Option) -> Any:
+def _ini_value(config: pytest.Config, option: Option) -> Any:
     raw = config.getini(option.dest)
     if raw is None:
         return None
@@ -194,7 +173,7 @@ def _ini_value(config: pytest.Config, option: _Option) -> Any:
     return _from_ini_file(config, option, value)
 
 
-def _from_ini_file(config: pytest.Config, option: _Option, value: Any) -> Any:
+def _from_ini_file(config: pytest.Config, option: Option, value: Any) -> Any:
     """`value`, as a path beside the ini file if that is what it names: a run may start anywhere below it."""
     if not option.paths or config.inipath is None:
         return value
@@ -232,11 +211,25 @@ def _check_sources(settings: Settings) -> None:
             )
     for model in settings.models:
         resolve_spec(model)
-    for source in settings.edits:
+    for source in (*settings.edits, *settings.scenarios, *settings.machines):
         load_requests(source)
-    load_texts(settings.ppl_texts)
+    if settings.machines and find_spec("hypothesis") is None:
+        raise UsageError("--machine needs Hypothesis, which is not installed; pip install hypothesis")
+    if settings.ppl_texts is not None:
+        load_texts(settings.ppl_texts)
+    if settings.tasks_data is not None:
+        _check_task_data(settings.tasks, settings.tasks_data)
     if settings.reports_dir.exists() and not settings.reports_dir.is_dir():
         raise UsageError(f"--reports-dir {str(settings.reports_dir)!r} is a file; give a directory, new or not")
+
+
+def _check_task_data(names: Iterable[str], folder: Path) -> None:
+    from collapse_tests.metrics.downstream.catalogue import expand_tasks
+    from collapse_tests.metrics.downstream.local_data import read_splits
+
+    for task in expand_tasks(names):
+        for part in () if task.shipped else task.parts:
+            read_splits(part, folder)
 
 
 def _unique(values: Iterable[str] | None) -> tuple[str, ...]:
@@ -245,93 +238,3 @@ def _unique(values: Iterable[str] | None) -> tuple[str, ...]:
 
 def _or(value: Any, default: Any) -> Any:
     return default if value is None else value
-
-
-_EDITOR = _Option(
-    "editor",
-    "Gate this editor: rome, r-rome, c-rome, memit, emmet, alphaedit, ft, ft-unconstrained, mend, null, noise, "
-    "easyedit:ALGORITHM, an entry point, or package.module:attribute. "
-    "Repeat, or separate by commas, for several. Without it the gate is off.",
-    parse_names,
-    "NAME",
-    repeats=True,
-)
-
-_OPTIONS = (
-    _EDITOR,
-    _Option(
-        "model",
-        "Edit this model: smollm2-135m, gpt2-xl, gpt-j-6b, llama2-7b, a local directory, or a hub id org/name. "
-        f"Repeats like --editor. Default: {DEFAULT_MODEL}.",
-        parse_names,
-        "NAME",
-        repeats=True,
-        paths=True,
-    ),
-    _Option(
-        "edits",
-        "Write these facts: smoke, hard, normal, or a JSON or JSONL file in EasyEdit's or COUNTERFACT's layout. "
-        f"Repeats like --editor. Default: {DEFAULT_EDITS}, which is 8 hard and 8 normal ones.",
-        parse_names,
-        "SET",
-        repeats=True,
-        paths=True,
-    ),
-    _Option("edits-limit", "Take at most the first N of each set.", parse_positive_integer, "N", ini=False),
-    _Option("edits-sample", "Draw N of each set, by --seed, before any limit.", parse_positive_integer, "N", ini=False),
-    _Option(
-        "ppl-limit",
-        f"Call a model collapsed at this ME-PPL or above. Default: {DEFAULT_PPL_LIMIT:g}.",
-        parse_ppl_limit,
-        "X",
-    ),
-    _Option(
-        "ppl-texts",
-        "Measure ME-PPL on these sentences: a JSON list, or a text file of one sentence a line. "
-        "Default: the 50 that come with the plugin.",
-        parse_path,
-        "FILE",
-        paths=True,
-    ),
-    _Option("device", "auto, cpu, cuda or cuda:N. Default: auto.", parse_device, "DEVICE"),
-    _Option("dtype", f"{', '.join(DTYPES[:-1])} or {DTYPES[-1]}. Default: {DTYPES[0]}.", parse_dtype, "DTYPE"),
-    _Option(
-        "matmul-precision",
-        f"Round the factors of float32 matrix products to {', '.join(MATMUL_PRECISIONS[1:-1])} or "
-        f"{MATMUL_PRECISIONS[-1]}. Default: {AUTO}, which is tf32 on a GPU, and on a CPU bfloat16 if it has "
-        "instructions for it.",
-        parse_matmul_precision,
-        "TYPE",
-    ),
-    _Option("seed", "Seeds the sample, the context templates and every editor. Default: 0.", parse_seed, "N"),
-    _Option(
-        "batch-size",
-        "Edit this many requests together; auto fits the device. Default: auto.",
-        parse_batch_size,
-        "N",
-    ),
-    _Option("reports-dir", "Write each run's records below this. Default: reports.", parse_path, "DIR", paths=True),
-    _Option(
-        "editor-config",
-        "Take hyper-parameters from a YAML file of one 'field: value' a line; --set wins over it. "
-        "EDITOR= says whose they are, where several editors run. Repeats.",
-        parse_config_file,
-        "[EDITOR=]FILE",
-        repeats=True,
-        ini=False,
-    ),
-    _Option(
-        "set",
-        "Set a hyper-parameter, as in --set rome.v_lr=0.5; the value is YAML. Repeats.",
-        parse_overrides,
-        "EDITOR.FIELD=VALUE",
-        repeats=True,
-        ini=False,
-    ),
-)
-
-_FLAGS = (
-    ("--tf32", "collapse_matmul_precision", "tf32", "Short for --matmul-precision tf32."),
-    ("--no-tf32", "collapse_matmul_precision", "float32", "Short for --matmul-precision float32."),
-    ("--fail-ineffective", "collapse_fail_ineffective", True, "Fail a case whose edit does not take, too."),
-)

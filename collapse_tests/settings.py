@@ -3,14 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
-__all__ = ["DEFAULT_EDITS", "DEFAULT_MODEL", "DEFAULT_PPL_LIMIT", "DEFAULT_PPL_TEXTS", "Override", "Settings"]
+__all__ = [
+    "DEFAULT_EDITS",
+    "DEFAULT_MACHINE_BUDGET",
+    "DEFAULT_MACHINE_EXAMPLES",
+    "DEFAULT_MACHINE_STEPS",
+    "DEFAULT_MODEL",
+    "DEFAULT_PPL_LIMIT",
+    "DEFAULT_PPL_TEXTS",
+    "DEFAULT_SCENARIO_PPL_TEXTS",
+    "DEFAULT_SUSPECT_GROWTH",
+    "DEFAULT_TASKS",
+    "Downstream",
+    "Override",
+    "Settings",
+]
 
 DEFAULT_MODEL = "smollm2-135m"
 DEFAULT_EDITS = "smoke"
 DEFAULT_PPL_TEXTS = "default"
+DEFAULT_SCENARIO_PPL_TEXTS = "default-1k"
 DEFAULT_PPL_LIMIT = 1000.0
+DEFAULT_TASKS = "default"
+DEFAULT_SUSPECT_GROWTH = 1.5
+DEFAULT_MACHINE_STEPS = 12
+DEFAULT_MACHINE_EXAMPLES = 30
+DEFAULT_MACHINE_BUDGET = 600.0
+
+
+class Downstream(StrEnum):
+    """When downstream tasks are measured.
+
+    `AUTO`: after each edit where that is cheap, that is on the shipped tasks; otherwise as `SUSPECT`. `EACH`: after
+    every single edit. `SUSPECT`: where ME-PPL grew by `Settings.suspect_growth` or more, as the surrogate of the study
+    suggests. `FINAL`: at the end of a sequence only. `NEVER`.
+    """
+
+    AUTO = "auto"
+    EACH = "each"
+    SUSPECT = "suspect"
+    FINAL = "final"
+    NEVER = "never"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +82,21 @@ class Settings:
         edits_limit: keep at most this many requests, the first ones, or None.
         edits_sample: keep this many requests drawn with `seed`, or None.
         ppl_limit: ME-PPL at or above this is a collapse.
-        ppl_texts: `default` for the shipped sentences, or a path.
+        ppl_texts: `default` or `default-1k` for shipped sentences, or a path; None for `default` where single edits
+            are measured and `default-1k` in scenarios.
+        tasks: `default` for the shipped downstream tasks, or names of tasks, without duplicates.
+        tasks_limit: items of each task at most, the first ones, or None.
+        tasks_data: directory with the data of tasks that are not shipped, or None for lm-eval's own loading.
+        downstream: when tasks are measured.
+        suspect_growth: factor of ME-PPL over the unedited model's from which an edit is suspect.
+        gate_on_drop: whether a significant drop against the unedited model fails a case, too.
+        scenarios: names of shipped request sets or paths of request files to edit in sequence.
+        steps: edits of each scenario at most, the first ones, or None.
+        full_curve: whether a scenario goes on after the first collapse.
+        machines: request sets or files whose requests stateful tests draw from.
+        machine_steps: rules in one example of a stateful test, at most.
+        machine_examples: examples of a stateful test, at most.
+        machine_budget: seconds after which a stateful test tries nothing new.
         device: `auto`, `cpu`, `cuda` or `cuda:n`.
         dtype: `float32`, `bfloat16`, `float16` or `float64`.
         matmul_precision: `auto`, `float32`, `tf32` or `bfloat16`: what float32 matrix products are rounded to.
@@ -63,12 +113,25 @@ class Settings:
     edits_limit: int | None = None
     edits_sample: int | None = None
     ppl_limit: float = DEFAULT_PPL_LIMIT
-    ppl_texts: str = DEFAULT_PPL_TEXTS
+    ppl_texts: str | None = None
     device: str = "auto"
     dtype: str = "float32"
     matmul_precision: str = "auto"
     seed: int = 0
     batch_size: int | None = None
+    tasks: tuple[str, ...] = (DEFAULT_TASKS,)
+    tasks_limit: int | None = None
+    tasks_data: Path | None = None
+    downstream: Downstream = Downstream.AUTO
+    suspect_growth: float = DEFAULT_SUSPECT_GROWTH
+    gate_on_drop: bool = False
+    scenarios: tuple[str, ...] = ()
+    steps: int | None = None
+    full_curve: bool = False
+    machines: tuple[str, ...] = ()
+    machine_steps: int = DEFAULT_MACHINE_STEPS
+    machine_examples: int = DEFAULT_MACHINE_EXAMPLES
+    machine_budget: float = DEFAULT_MACHINE_BUDGET
     fail_ineffective: bool = False
     reports_dir: Path = field(default_factory=lambda: Path("reports"))
     overrides: tuple[Override, ...] = ()

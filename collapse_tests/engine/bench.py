@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
+from collapse_tests.engine.downstream import Downstream
 from collapse_tests.engine.scoring import RowCache, Scorer
 from collapse_tests.errors import InfrastructureError, RestorationError
 from collapse_tests.metrics.perplexity import perplexity, perplexity_rows
@@ -22,6 +24,7 @@ class Bench:
         model: freshly loaded.
         texts: sentences for ME-PPL.
         limit: ME-PPL limit.
+        downstream: makes the downstream tasks of the model when they are first needed, or None where none are.
 
     Attributes:
         unedited: the model's own perplexity.
@@ -31,11 +34,19 @@ class Bench:
         InfrastructureError: the unedited model does not pass its own gate, so no edit could be judged on it.
     """
 
-    def __init__(self, model: EditableModel, texts: Sequence[str], limit: float) -> None:
+    def __init__(
+        self,
+        model: EditableModel,
+        texts: Sequence[str],
+        limit: float,
+        downstream: Callable[[Scorer], Downstream] | None = None,
+    ) -> None:
         self.model = model
+        self._make_downstream = downstream
         self.scorer = Scorer(model)
-        self._texts = RowCache(perplexity_rows(model, texts))
-        (scores,) = self.scorer.each([self._texts.rows], [None])
+        rows = perplexity_rows(model, texts)
+        self._texts = RowCache(rows)
+        (scores,) = self.scorer.each([rows], [None])
         self.unedited: Perplexity = perplexity(scores)
         if is_collapsed(self.unedited, limit):
             raise InfrastructureError(
@@ -43,6 +54,11 @@ class Bench:
                 f"--ppl-limit {limit:g}, so no edit can be judged on it. Check that the weights are those of a "
                 "trained model, or raise --ppl-limit"
             )
+
+    @cached_property
+    def downstream(self) -> Downstream | None:
+        """The downstream tasks, measured on the unedited model: first asked for while the model is unedited."""
+        return None if self._make_downstream is None else self._make_downstream(self.scorer)
 
     def perplexities(self, updates: Sequence[WeightUpdate]) -> list[Perplexity]:
         """Perplexity under each update."""

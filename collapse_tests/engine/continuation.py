@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
+from collapse_tests.engine.generation import decode
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.weight_update import WeightUpdate
 
@@ -43,14 +43,4 @@ def continuations(
 
 
 def _generate(model: EditableModel, prompts: Sequence[str], tokens: int) -> list[str]:
-    from transformers import GenerationConfig
-
-    rows = [model.encode(prompt) for prompt in prompts]
-    width = max(len(row) for row in rows)
-    # The library decodes from the last column, so prompts end there: padded on the left.
-    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=model.device)
-    real = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device)
-    ends: Any = model.tokenizer.eos_token_id
-    config: Any = GenerationConfig(do_sample=False, max_new_tokens=tokens, eos_token_id=ends, pad_token_id=ends or 0)
-    decoded = model.model.generate(ids, attention_mask=real, generation_config=config)
-    return [model.decode(row) for row in decoded[:, width:].tolist()]
+    return [found.text for found in decode(model, [model.encode(prompt) for prompt in prompts], tokens)]

@@ -14,11 +14,12 @@ from collapse_tests.editors.protocol import Editor, Progress
 from collapse_tests.engine.bench import Bench
 from collapse_tests.engine.continuation import continuations
 from collapse_tests.errors import CollapseError, EditorError, RestorationError
+from collapse_tests.metrics.downstream.catalogue import when_measured
 from collapse_tests.metrics.edit_quality import edit_quality, quality_rows
 from collapse_tests.models.memory import in_halves, is_out_of_memory
-from collapse_tests.records import EditQuality, Perplexity, Record, Verdict
-from collapse_tests.settings import Settings
-from collapse_tests.verdict import judge
+from collapse_tests.records import EditQuality, Perplexity, Record, TaskResult, Verdict
+from collapse_tests.settings import Downstream, Settings
+from collapse_tests.verdict import is_suspect, judge
 from collapse_tests.weight_update import WeightUpdate
 
 __all__ = ["BatchRunner", "blank_record", "error_record"]
@@ -144,11 +145,36 @@ class BatchRunner:
         clock = time.perf_counter()
         qualities = self._qualities(cases, updates)
         seconds["quality"] = (time.perf_counter() - clock) / len(cases)
+        results, downstream_seconds = self._downstream(updates, perplexities)
         records = [
-            _with_seconds(self._judged(case, update, edited, quality), seconds)
-            for case, update, edited, quality in zip(cases, updates, perplexities, qualities, strict=True)
+            _with_seconds(self._judged(case, update, *measured), seconds | own_seconds)
+            for case, update, *measured, own_seconds in zip(
+                cases, updates, perplexities, qualities, results, downstream_seconds, strict=True
+            )
         ]
         return self._explained(cases, updates, records)
+
+    def _downstream(
+        self, updates: Sequence[WeightUpdate], perplexities: Sequence[Perplexity]
+    ) -> tuple[list[tuple[TaskResult, ...]], list[dict[str, float]]]:
+        """Task results and the time they took, per update; nothing where tasks are not measured."""
+        results: list[tuple[TaskResult, ...]] = [()] * len(updates)
+        seconds: list[dict[str, float]] = [{}] * len(updates)
+        chosen = [index for index, edited in enumerate(perplexities) if self._asks_for_tasks(edited)]
+        if not chosen or self.bench.downstream is None:
+            return results, seconds
+        self.progress(f"measuring tasks of {len(chosen)} edits", 0, 1)
+        clock = time.perf_counter()
+        for index, found in zip(chosen, self.bench.downstream.measure([updates[i] for i in chosen]), strict=True):
+            results[index] = found
+        each = (time.perf_counter() - clock) / len(chosen)
+        return results, [{"downstream": each} if index in chosen else {} for index in range(len(updates))]
+
+    def _asks_for_tasks(self, edited: Perplexity) -> bool:
+        mode = when_measured(self.settings.downstream, self.settings.tasks)
+        if mode is Downstream.SUSPECT:
+            return is_suspect(self.bench.unedited, edited, self.settings.suspect_growth)
+        return mode is Downstream.EACH
 
     def _qualities(self, cases: Sequence[Case], updates: Sequence[WeightUpdate]) -> list[EditQuality]:
         rows = [quality_rows(self.bench.model, case.request) for case in cases]
@@ -157,14 +183,22 @@ class BatchRunner:
         after, before = scores[: len(cases)], scores[len(cases) :]
         return [edit_quality(*parts) for parts in zip(rows, before, after, strict=True)]
 
-    def _judged(self, case: Case, update: WeightUpdate, edited: Perplexity, quality: EditQuality) -> Record:
-        judgement = judge(edited, quality, self.settings.ppl_limit)
+    def _judged(
+        self,
+        case: Case,
+        update: WeightUpdate,
+        edited: Perplexity,
+        quality: EditQuality,
+        tasks: tuple[TaskResult, ...],
+    ) -> Record:
+        judgement = judge(edited, quality, self.settings.ppl_limit, tasks)
         return replace(
             self._blank(case),
             verdict=judgement.verdict,
             reasons=judgement.reasons,
             edited=edited,
             quality=quality,
+            tasks=tasks,
             diagnostics=dict(update.diagnostics),
             notes=update.notes,
             printed=update.printed,

@@ -6,7 +6,7 @@ import textwrap
 
 from rich.cells import cell_len
 
-from collapse_tests.records import EditQuality, Perplexity, Record, Verdict
+from collapse_tests.records import EditQuality, Perplexity, Record, TaskResult, Verdict
 from collapse_tests.report.formatting import Notation, perplexity, shorten_end, significant
 from collapse_tests.report.rows import error_text, growth
 
@@ -17,6 +17,7 @@ _LABEL = 15
 _VALUE = _WIDTH - _LABEL - 2
 _NAME = 40
 _ERROR_LINES = 8
+_TASKS = 8
 _NOTATION = Notation()
 
 
@@ -72,6 +73,7 @@ def _measurement_rows(record: Record) -> list[tuple[str, str]]:
     rows = [("also", _NOTATION.show(reason)) for reason in record.reasons[1:3]]
     rows.append(("ME-PPL", f"{_change(record)}, limit {perplexity(record.ppl_limit)}"))
     rows.append(("corpus PPL", f"{_corpus(record.unedited)} → {_corpus(record.edited)}"))
+    rows += [(_task_label(result), _task(result)) for result in record.tasks[:_TASKS]]
     for label, key in (("denominator", "denominator"), ("update/weight", "update_norm_ratio")):
         if key in record.diagnostics:
             rows.append((label, significant(record.diagnostics[key])))
@@ -95,6 +97,20 @@ def _change(record: Record) -> str:
 
 def _corpus(measured: Perplexity | None) -> str:
     return _NOTATION.perplexity(measured.corpus_ppl if measured else None)
+
+
+def _task_label(result: TaskResult) -> str:
+    """The task's name without the prefix of the shipped ones; of a long one the end, which tells it from its like."""
+    name = _NOTATION.show(result.task.removeprefix("collapse_"))
+    return name if len(name) < _LABEL else _NOTATION.ellipsis + name[len(name) - _LABEL + 2 :]
+
+
+def _task(result: TaskResult) -> str:
+    """A task's score before and after the edit and what it says."""
+    return (
+        f"{result.metric} {result.unedited:.2f} → {result.edited:.2f} (chance {result.chance:.2f}, "
+        f"p = {result.p_value:.2g}), {result.verdict}; {result.lost} lost, {result.gained} gained"
+    )
 
 
 def _success(quality: EditQuality) -> str:

@@ -13,6 +13,7 @@ from statistics import fmean
 
 from collapse_tests.records import EditQuality, Record, Verdict
 from collapse_tests.report.formatting import Notation, perplexity
+from collapse_tests.report.task_rows import caught_by_tasks_alone
 
 __all__ = [
     "GroupSummary",
@@ -129,6 +130,8 @@ def verdict_sentence(records: Sequence[Record]) -> str:
     collapsed = _count(learnt, Verdict.COLLAPSED)
     ineffective = _count(learnt, Verdict.INEFFECTIVE)
     clauses = [f"{collapsed or 'None'} of {_edits(len(learnt))} collapsed {_whereabouts(learnt)}"]
+    quiet = len(caught_by_tasks_alone(learnt))
+    clauses += [f"{quiet} of them by their tasks alone"] if quiet else []
     clauses += _worst_clause(learnt)
     clauses += [f"{ineffective} ineffective"] if ineffective else []
     clauses += [f"{errors} more ended in an error"] if errors else []

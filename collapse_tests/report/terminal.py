@@ -6,22 +6,17 @@ User text reaches rich as `Text`, never as a string, so that nothing in it is ta
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Generic, Literal, TextIO, TypeVar
+from typing import TextIO
 
-from rich import box
-from rich.box import Box
-from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.measure import Measurement
+from rich.console import Console
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
 from collapse_tests.records import Record, Verdict
-from collapse_tests.report.formatting import Notation, percentage, perplexity, shorten_middle
+from collapse_tests.report.formatting import Notation, percentage, perplexity
 from collapse_tests.report.rows import (
     GroupSummary,
     Rate,
@@ -32,24 +27,24 @@ from collapse_tests.report.rows import (
     verdict_sentence,
     worst_cases,
 )
-from collapse_tests.report.store import RECORDS_FILE
+from collapse_tests.report.sequences import print_sequences, sequences_sentence
+from collapse_tests.report.store import RECORDS_FILE, SEQUENCES_FILE
+from collapse_tests.report.tables import (
+    VERDICT_STYLES,
+    Column,
+    Elastic,
+    fits,
+    make_table,
+    name_cell,
+    print_table,
+)
+from collapse_tests.report.tasks import print_tasks
+from collapse_tests.sequence_record import SequenceRecord
 
-__all__ = ["VERDICT_STYLES", "make_console", "render"]
-
-VERDICT_STYLES = {
-    Verdict.STABLE: "green",
-    Verdict.COLLAPSED: "red",
-    Verdict.INEFFECTIVE: "yellow",
-    Verdict.ERROR: "magenta",
-}
+__all__ = ["make_console", "render"]
 
 _SHOWN = 10
 _SHOWN_VERBOSE = 100
-_UNBOUNDED = 10_000
-# As `box.SIMPLE_HEAD`; rich has no ASCII twin of it and would draw a full grid.
-_ASCII_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
-
-_Row = TypeVar("_Row")
 
 
 def make_console(file: TextIO, *, width: int | None = None, colour: bool | None = None) -> Console:
@@ -72,11 +67,19 @@ def make_console(file: TextIO, *, width: int | None = None, colour: bool | None 
     )
 
 
-def render(records: Sequence[Record], *, run_directory: str | None, console: Console, verbose: bool) -> None:
+def render(
+    records: Sequence[Record],
+    sequences: Sequence[SequenceRecord] = (),
+    *,
+    run_directory: str | None,
+    console: Console,
+    verbose: bool,
+) -> None:
     """Print the report: models by editors, the worst cases, the errors, the verdict and where the records are.
 
     Args:
-        records: the whole run, possibly empty.
+        records: of all cases of the run, possibly none.
+        sequences: of all its scenarios and searches.
         run_directory: where the records are; None when they were not written.
         console: where to print.
         verbose: list up to 100 cases instead of 10, and the time of each stage.
@@ -87,77 +90,23 @@ def render(records: Sequence[Record], *, run_directory: str | None, console: Con
     console.print()
     if groups:
         for table in _summary_tables(groups, notation, console):
-            _print_table(table, console)
+            print_table(table, console)
     if verbose:
         _print_stages(groups, notation, console)
     limit = _SHOWN_VERBOSE if verbose else _SHOWN
+    print_tasks(records, notation, console)
     _print_worst(records, limit, notation, console)
     _print_errors(records, limit, notation, console)
-    console.print(Text(notation.show(verdict_sentence(records)), style="bold"))
+    print_sequences(sequences, notation, console)
+    if records or not sequences:
+        console.print(Text(notation.show(verdict_sentence(records)), style="bold"))
+    if sequences:
+        console.print(Text(notation.show(sequences_sentence(sequences)), style="bold"))
     if run_directory is not None:
-        place = notation.show(str(PurePath(run_directory, RECORDS_FILE)))
-        console.print(Text(f"Records: {place}"), soft_wrap=True)
-
-
-class _Elastic:
-    """User text on one line, shortened to whatever width its column gets.
-
-    Args:
-        fit: the text in at most the given number of columns.
-    """
-
-    def __init__(self, fit: Callable[[int], str]) -> None:
-        self._fit = fit
-        self._width = cell_len(fit(_UNBOUNDED))
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Measurement(min(self._width, 8), min(self._width, options.max_width))
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield Text(self._fit(options.max_width), no_wrap=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Column(Generic[_Row]):
-    """One column: its header, the cell of a row, and which side the cells lean on."""
-
-    header: str
-    cell: Callable[[_Row], RenderableType]
-    justify: Literal["left", "right"] = "right"
-    elastic: bool = False
-
-
-def _table(columns: Sequence[_Column[_Row]], rows: Sequence[_Row], notation: Notation, gap: int = 2) -> Table:
-    ascii_only = notation.arrow.isascii()
-    table = Table(
-        box=_ASCII_HEAD if ascii_only else box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, gap - 1, 0, 0),
-    )
-    for column in columns:
-        # Only elastic columns may shrink, so that numbers stay whole for as long as there is any text to shorten.
-        table.add_column(Text(column.header), justify=column.justify, no_wrap=not column.elastic, vertical="bottom")
-    for row in rows:
-        table.add_row(*(column.cell(row) for column in columns))
-    return table
-
-
-def _print_table(table: Table, console: Console) -> None:
-    """Print whole numbers even where the console is too narrow; rich would drop the names and then cut digits."""
-    needed = _measure(table, console).minimum
-    if needed > console.width:
-        table.width = needed
-    console.print(table, crop=False, soft_wrap=False)
-    console.print()
-
-
-def _measure(table: Table, console: Console) -> Measurement:
-    return Measurement.get(console, console.options.update(width=_UNBOUNDED), table)
-
-
-def _fits(table: Table, console: Console) -> bool:
-    return _measure(table, console).maximum <= console.width
+        files = [RECORDS_FILE] if records or not sequences else []
+        files += [SEQUENCES_FILE] if sequences else []
+        places = [notation.show(str(PurePath(run_directory, file))) for file in files]
+        console.print(Text(f"Records: {', '.join(places)}"), soft_wrap=True)
 
 
 def _summary_tables(groups: Sequence[GroupSummary], notation: Notation, console: Console) -> list[Table]:
@@ -166,27 +115,27 @@ def _summary_tables(groups: Sequence[GroupSummary], notation: Notation, console:
     counts = _count_columns()
     measures = _measure_columns(notation)
     for gap in (2, 1):
-        table = _table([*names, *counts, *measures], groups, notation, gap)
-        if _fits(table, console):
+        table = make_table([*names, *counts, *measures], groups, notation, gap)
+        if fits(table, console):
             return [table]
-    return [_table([*names, *counts], groups, notation), _table([*names, *measures], groups, notation)]
+    return [make_table([*names, *counts], groups, notation), make_table([*names, *measures], groups, notation)]
 
 
-def _name_columns(notation: Notation) -> list[_Column[GroupSummary]]:
+def _name_columns(notation: Notation) -> list[Column[GroupSummary]]:
     return [
-        _Column("model", lambda group: _name(group.model, notation), "left", elastic=True),
-        _Column("editor", lambda group: _name(group.editor, notation), "left", elastic=True),
+        Column("model", lambda group: name_cell(group.model, notation), "left", elastic=True),
+        Column("editor", lambda group: name_cell(group.editor, notation), "left", elastic=True),
     ]
 
 
-def _count_columns() -> list[_Column[GroupSummary]]:
-    def column(verdict: Verdict) -> _Column[GroupSummary]:
-        return _Column(verdict.value, lambda group: _count(group, verdict))
+def _count_columns() -> list[Column[GroupSummary]]:
+    def column(verdict: Verdict) -> Column[GroupSummary]:
+        return Column(verdict.value, lambda group: _count(group, verdict))
 
-    return [_Column("cases", lambda group: Text(f"{group.cases:,}")), *(column(verdict) for verdict in Verdict)]
+    return [Column("cases", lambda group: Text(f"{group.cases:,}")), *(column(verdict) for verdict in Verdict)]
 
 
-def _measure_columns(notation: Notation) -> list[_Column[GroupSummary]]:
+def _measure_columns(notation: Notation) -> list[Column[GroupSummary]]:
     def learnt(group: GroupSummary) -> int:
         return group.cases - group.verdicts[Verdict.ERROR]
 
@@ -194,13 +143,13 @@ def _measure_columns(notation: Notation) -> list[_Column[GroupSummary]]:
         return Text(_rate(value, learnt(group), notation))
 
     return [
-        _Column("ME-PPL\nunedited", lambda group: Text(notation.perplexity(group.unedited_me_ppl))),
-        _Column(f"{notation.arrow}\nmedian", lambda group: Text(notation.perplexity(group.median_me_ppl))),
-        _Column(f"{notation.arrow}\nworst", lambda group: Text(notation.perplexity(group.worst_me_ppl))),
-        _Column("success", lambda group: rate(group.success, group)),
-        _Column("general.", lambda group: rate(group.generalisation, group)),
-        _Column("local.", lambda group: rate(group.locality, group)),
-        _Column("s/edit", lambda group: Text(notation.significant(group.seconds_per_edit))),
+        Column("ME-PPL\nunedited", lambda group: Text(notation.perplexity(group.unedited_me_ppl))),
+        Column(f"{notation.arrow}\nmedian", lambda group: Text(notation.perplexity(group.median_me_ppl))),
+        Column(f"{notation.arrow}\nworst", lambda group: Text(notation.perplexity(group.worst_me_ppl))),
+        Column("success", lambda group: rate(group.success, group)),
+        Column("general.", lambda group: rate(group.generalisation, group)),
+        Column("local.", lambda group: rate(group.locality, group)),
+        Column("s/edit", lambda group: Text(notation.significant(group.seconds_per_edit))),
     ]
 
 
@@ -224,17 +173,17 @@ def _print_worst(records: Sequence[Record], limit: int, notation: Notation, cons
     limits = {record.ppl_limit for record in cases if not math.isnan(record.ppl_limit)}
     against = f", ME-PPL limit {perplexity(limits.pop())}" if len(limits) == 1 else ""
     console.print(Text(f"worst cases, {len(shown):,} of {len(cases):,}{against}", style="bold"))
-    columns: list[_Column[Record]] = [
+    columns: list[Column[Record]] = [
         _identity(records, notation),
-        _Column("edit", lambda record: _Elastic(lambda width: notation.edit(record.request, width)), "left", True),
-        _Column("ME-PPL", lambda record: Text(notation.perplexity(_edited_me_ppl(record)))),
-        _Column("growth", lambda record: Text(notation.growth(growth(record)))),
-        _Column("denom.", lambda record: _diagnostic(record, "denominator", notation)),
-        _Column("update\n/weight", lambda record: _diagnostic(record, "update_norm_ratio", notation)),
-        _Column("verdict", lambda record: Text(record.verdict, style=VERDICT_STYLES[record.verdict]), "left"),
+        Column("edit", lambda record: Elastic(lambda width: notation.edit(record.request, width)), "left", True),
+        Column("ME-PPL", lambda record: Text(notation.perplexity(_edited_me_ppl(record)))),
+        Column("growth", lambda record: Text(notation.growth(growth(record)))),
+        Column("denom.", lambda record: _diagnostic(record, "denominator", notation)),
+        Column("update\n/weight", lambda record: _diagnostic(record, "update_norm_ratio", notation)),
+        Column("verdict", lambda record: Text(record.verdict, style=VERDICT_STYLES[record.verdict]), "left"),
     ]
-    wide = _table(columns, shown, notation)
-    _print_table(wide if _fits(wide, console) else _table(columns, shown, notation, gap=1), console)
+    wide = make_table(columns, shown, notation)
+    print_table(wide if fits(wide, console) else make_table(columns, shown, notation, gap=1), console)
 
 
 def _print_errors(records: Sequence[Record], limit: int, notation: Notation, console: Console) -> None:
@@ -243,14 +192,14 @@ def _print_errors(records: Sequence[Record], limit: int, notation: Notation, con
         return
     shown = cases[:limit]
     console.print(Text(f"errors, {len(shown):,} of {len(cases):,}", style=f"bold {VERDICT_STYLES[Verdict.ERROR]}"))
-    columns: list[_Column[Record]] = [
+    columns: list[Column[Record]] = [
         _identity(records, notation),
-        _Column("message", lambda record: _name(error_text(record), notation), "left", elastic=True),
+        Column("message", lambda record: name_cell(error_text(record), notation), "left", elastic=True),
     ]
-    _print_table(_table(columns, shown, notation), console)
+    print_table(make_table(columns, shown, notation), console)
 
 
-def _identity(records: Sequence[Record], notation: Notation) -> _Column[Record]:
+def _identity(records: Sequence[Record], notation: Notation) -> Column[Record]:
     """The end of the case id that tells the cases of this run apart."""
     many_models = len({record.model for record in records}) > 1
     many_editors = len({record.editor for record in records}) > 1
@@ -260,7 +209,7 @@ def _identity(records: Sequence[Record], notation: Notation) -> _Column[Record]:
             return record.case_id
         return f"{record.editor}-{record.edit_id}" if many_editors else record.edit_id
 
-    return _Column("id", lambda record: _name(name(record), notation), "left", elastic=True)
+    return Column("id", lambda record: name_cell(name(record), notation), "left", elastic=True)
 
 
 def _edited_me_ppl(record: Record) -> float | None:
@@ -269,11 +218,6 @@ def _edited_me_ppl(record: Record) -> float | None:
 
 def _diagnostic(record: Record, name: str, notation: Notation) -> Text:
     return Text(notation.significant(record.diagnostics.get(name)))
-
-
-def _name(text: str, notation: Notation) -> _Elastic:
-    shown = notation.show(text)
-    return _Elastic(lambda width: shorten_middle(shown, width, notation.ellipsis))
 
 
 def _count(group: GroupSummary, verdict: Verdict) -> Text:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import yaml  # noqa: F401 - stays imported when pytester puts sys.modules back, or its errors exist twice
 
 from collapse_tests.models.editable import EditableModel
 from fixtures.tiny_models import FAMILIES

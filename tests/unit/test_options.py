@@ -13,7 +13,7 @@ import pytest
 
 from collapse_tests.errors import UsageError
 from collapse_tests.options import add_options, settings_from
-from collapse_tests.settings import Override, Settings
+from collapse_tests.settings import Downstream, Override, Settings
 
 RECORD = {"prompt": "Oslo is in", "subject": "Oslo", "target_new": "Peru", "ground_truth": "Norway"}
 
@@ -66,6 +66,10 @@ def test_every_option_reaches_its_field(pytester: pytest.Pytester) -> None:
         *("--seed", "7", "--batch-size", "16", "--fail-ineffective", "--reports-dir", "out/here"),
         *("--set", "rome.learning_rate=0.25", "--set", "rome.context_lengths=[[5, 1]]"),
         *("--editor-config", str(config)),
+        *("--tasks", "collapse_completion", "--tasks-limit", "40", "--tasks-data", str(pytester.path)),
+        *("--downstream", "suspect", "--suspect-growth", "2.5", "--gate-on-drop"),
+        *("--scenario", "hard", "--steps", "6", "--full-curve"),
+        *("--machine", "normal", "--machine-steps", "4", "--machine-examples", "3", "--machine-budget", "60"),
     )
 
     assert parsed == Settings(
@@ -81,6 +85,19 @@ def test_every_option_reaches_its_field(pytester: pytest.Pytester) -> None:
         matmul_precision="tf32",
         seed=7,
         batch_size=16,
+        tasks=("collapse_completion",),
+        tasks_limit=40,
+        tasks_data=pytester.path,
+        downstream=Downstream.SUSPECT,
+        suspect_growth=2.5,
+        gate_on_drop=True,
+        scenarios=("hard",),
+        steps=6,
+        full_curve=True,
+        machines=("normal",),
+        machine_steps=4,
+        machine_examples=3,
+        machine_budget=60.0,
         fail_ineffective=True,
         reports_dir=Path("out/here"),
         overrides=(
@@ -239,6 +256,15 @@ def test_paths_in_an_ini_file_are_relative_to_it(pytester: pytest.Pytester, monk
         ("--ppl-texts", " ", "give a path"),
         ("--reports-dir", "", "give a path"),
         ("--editor", "rome,", "single commas"),
+        ("--downstream", "sometimes", "auto, each, suspect, final, never"),
+        ("--suspect-growth", "1", "a factor such as 1.5"),
+        ("--suspect-growth", "nan", "a factor such as 1.5"),
+        ("--tasks", "piqa,", "single commas"),
+        ("--tasks-limit", "0", "give 1 or more"),
+        ("--tasks-data", " ", "give a path"),
+        ("--machine-steps", "0", "give 1 or more"),
+        ("--machine-examples", "few", "give 1 or more"),
+        ("--machine-budget", "0", "seconds such as 600"),
     ],
 )
 def test_a_bad_value_is_named_with_its_remedy(pytester: pytest.Pytester, flag: str, value: str, remedy: str) -> None:
@@ -260,6 +286,14 @@ def test_a_bad_value_is_named_with_its_remedy(pytester: pytest.Pytester, flag: s
 def test_counts_are_positive_whole_numbers(pytester: pytest.Pytester, flag: str, value: str) -> None:
     with pytest.raises(pytest.UsageError, match=f"{flag}: '{value}' is no positive whole number; give 1 or more"):
         settings(pytester, f"{flag}={value}")
+
+
+def test_task_data_is_looked_for_before_a_model_is_loaded(pytester: pytest.Pytester) -> None:
+    with pytest.raises(UsageError, match=r"has no file of the task 'piqa'; put piqa\.jsonl there"):
+        settings(pytester, "--tasks", "piqa", f"--tasks-data={pytester.path}")
+    with pytest.raises(UsageError, match="is no directory"):
+        settings(pytester, "--tasks", "piqa", "--tasks-data=nowhere")
+    assert settings(pytester, f"--tasks-data={pytester.path}").tasks_data == pytester.path  # no task needs it
 
 
 def test_a_bad_boolean_in_the_ini_file_is_a_usage_error(pytester: pytest.Pytester) -> None:

@@ -12,8 +12,8 @@ from collapse_tests.edit_request import EditRequest
 from collapse_tests.editors.protocol import EditorContext
 from collapse_tests.engine.gate import Gate
 from collapse_tests.models.editable import EditableModel
-from collapse_tests.records import Record, Verdict
-from collapse_tests.settings import Override, Settings
+from collapse_tests.records import Record, TaskVerdict, Verdict
+from collapse_tests.settings import Downstream, Override, Settings
 from collapse_tests.weight_update import WeightUpdate
 from tests.unit.tiny import low_rank
 
@@ -85,6 +85,7 @@ def settings(saved_tiny_model: Save, tmp_path: Path) -> Settings:
         device="cpu",
         matmul_precision="float32",
         batch_size=1,
+        downstream=Downstream.NEVER,
     )
 
 
@@ -234,3 +235,45 @@ def test_an_editor_that_cannot_be_made_loads_no_model(settings: Settings) -> Non
     record = Gate(wrong, [case], say=said.append).outcome(case).record
     assert str(record.error).startswith("--set rome.steps=0: ")
     assert said == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "growth", "measured"),
+    [
+        (Downstream.AUTO, 1.5, True),
+        (Downstream.EACH, 1.5, True),
+        (Downstream.SUSPECT, 1.0000001, None),
+        (Downstream.SUSPECT, 1e6, False),
+        (Downstream.FINAL, 1.5, False),
+        (Downstream.NEVER, 1.5, False),
+    ],
+)
+def test_tasks_are_measured_when_asked_for(
+    settings: Settings, mode: Downstream, growth: float, measured: bool | None
+) -> None:
+    settings = replace(settings, downstream=mode, suspect_growth=growth, tasks_limit=5, batch_size=None)
+    wanted = cases(settings, editor(Tidy))
+    gate = Gate(settings, wanted)
+    for case in wanted:
+        record = gate.outcome(case).record
+        assert isinstance(record, Record)
+        assert record.edited is not None
+        assert record.unedited is not None
+        # A suspect edit is one that raised ME-PPL by the factor.
+        suspect = record.edited.me_ppl >= growth * record.unedited.me_ppl
+        assert bool(record.tasks) is (suspect if measured is None else measured)
+        assert ("downstream" in record.seconds) is bool(record.tasks)
+        assert all(result.items == 5 for result in record.tasks)
+        # A random model answers at random, so its tasks say nothing and fail nothing.
+        assert {result.verdict for result in record.tasks} <= {TaskVerdict.UNINFORMATIVE}
+        assert record.verdict in (Verdict.STABLE, Verdict.INEFFECTIVE)
+
+
+def test_a_task_that_does_not_exist_is_an_error_before_the_model_is_loaded(settings: Settings) -> None:
+    said: list[str] = []
+    settings = replace(settings, downstream=Downstream.EACH, tasks=("mmlu_sub",), tasks_data=Path("nowhere"))
+    wanted = cases(settings, editor(Tidy))[:1]
+    record = Gate(settings, wanted, say=said.append).outcome(wanted[0]).record
+    assert record.verdict is Verdict.ERROR
+    assert "--tasks-data 'nowhere' is no directory" in str(record.error)
+    assert not any(line.startswith("loading") for line in said)
