@@ -11,7 +11,7 @@ from collapse_tests.datasets.requests import NamedRequest, ShippedSet, load_requ
 from collapse_tests.edit_request import EditRequest
 from collapse_tests.settings import Settings
 
-__all__ = ["Case", "expand_cases", "group_key", "label"]
+__all__ = ["Case", "expand_cases", "group_key", "group_names", "label", "stems_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def expand_cases(settings: Settings) -> tuple[Case, ...]:
         UsageError: a request file is unusable.
     """
     requests = _requests(settings)
-    groups = _groups(settings)
+    groups = group_names(settings)
     return tuple(
         Case(model, editor, named.edit_id, named.request, groups[model, editor])
         for model in settings.models
@@ -77,14 +77,26 @@ def label(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", last) or "_"
 
 
-def _groups(settings: Settings) -> Mapping[tuple[str, str], str]:
-    """The `<model>-<editor>` names of every pair, without doubles."""
+def group_names(settings: Settings) -> Mapping[tuple[str, str], str]:
+    """The `<model>-<editor>` names of every pair of a run, without doubles."""
     models = dict(zip(settings.models, _distinct(map(label, settings.models)), strict=True))
     editors = dict(zip(settings.editors, _distinct(map(label, settings.editors)), strict=True))
     pairs = [(model, editor) for model in settings.models for editor in settings.editors]
     # Names may hold dashes, so that two pairs of distinct names can still read the same: x-c with rome, x with c-rome.
     names = _distinct(f"{models[model]}-{editors[editor]}" for model, editor in pairs)
     return dict(zip(pairs, names, strict=True))
+
+
+def stems_of(sources: Collection[str]) -> dict[str, str]:
+    """The stem of every request file, distinct by file; the shipped sets keep theirs."""
+    shipped = [str(name) for name in ShippedSet]
+    reserved = shipped if any(source in shipped for source in sources) else []
+    files = {source: Path(source).expanduser().resolve() for source in sources if source not in shipped}
+    first_names = {path: stem_of(source) for source, path in reversed(files.items())}
+    paths = list(dict.fromkeys(files.values()))
+    stems = _distinct([*reserved, *(first_names[path] for path in paths)])[len(reserved) :]
+    by_file = dict(zip(paths, stems, strict=True))
+    return {source: by_file[path] for source, path in files.items()}
 
 
 def _distinct(names: Iterable[str]) -> list[str]:
@@ -100,7 +112,7 @@ def _distinct(names: Iterable[str]) -> list[str]:
 def _requests(settings: Settings) -> list[NamedRequest]:
     """The requests of every source; one asked for twice, as by `smoke,hard`, is there once."""
     found: dict[str, NamedRequest] = {}
-    stems = _stems(settings.edits)
+    stems = stems_of(settings.edits)
     for source in settings.edits:
         for named in load_requests(
             source, limit=settings.edits_limit, sample=settings.edits_sample, seed=settings.seed
@@ -110,15 +122,3 @@ def _requests(settings: Settings) -> list[NamedRequest]:
                 named = replace(named, edit_id=f"{stems[source]}:{index}")  # noqa: PLW2901
             found.setdefault(named.edit_id, named)
     return list(found.values())
-
-
-def _stems(sources: Collection[str]) -> dict[str, str]:
-    """The stem of every request file, distinct by file; the shipped sets keep theirs."""
-    shipped = [str(name) for name in ShippedSet]
-    reserved = shipped if any(source in shipped for source in sources) else []
-    files = {source: Path(source).expanduser().resolve() for source in sources if source not in shipped}
-    first_names = {path: stem_of(source) for source, path in reversed(files.items())}
-    paths = list(dict.fromkeys(files.values()))
-    stems = _distinct([*reserved, *(first_names[path] for path in paths)])[len(reserved) :]
-    by_file = dict(zip(paths, stems, strict=True))
-    return {source: by_file[path] for source, path in files.items()}

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collapse_tests.records import Record, Verdict
+from collapse_tests.sequence_record import SequenceRecord
 
 __all__ = ["CaseError", "CollapseFailure", "GateFailure", "IneffectiveEditFailure", "failure_of"]
 
 
 class GateFailure(AssertionError):  # noqa: N818 - a failing test is no error
-    """A case that does not pass.
+    """A case or a sequence that does not pass.
 
     Args:
-        record: of the case.
+        record: of the case or sequence.
         message: the text shown instead of a traceback.
     """
 
-    def __init__(self, record: Record, message: str) -> None:
+    def __init__(self, record: Record | SequenceRecord, message: str) -> None:
         super().__init__(message)
         self.record = record
 
@@ -39,8 +40,8 @@ _FAILURES: dict[Verdict, type[GateFailure]] = {
 }
 
 
-def failure_of(record: Record, *, fail_ineffective: bool) -> type[GateFailure] | None:
-    """The failure a record amounts to, or None if its case passes."""
+def failure_of(record: Record | SequenceRecord, *, fail_ineffective: bool) -> type[GateFailure] | None:
+    """The failure a record amounts to, or None if its test passes."""
     if record.verdict is Verdict.INEFFECTIVE and not fail_ineffective:
         return None
     return _FAILURES.get(record.verdict)

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from collapse_tests.collector import RecordCollector
 from collapse_tests.errors import CollapseError
 from collapse_tests.options import add_options, settings_from
-from collapse_tests.scheduling import GATE_TEST
-from collapse_tests.session import CASE_FIXTURE, GateSession, RecordCollector
+from collapse_tests.scheduling import SUITE_TESTS
+from collapse_tests.session import CASE_FIXTURES, GateSession, is_left_out
 from collapse_tests.settings import Settings
 
 _SESSION = pytest.StashKey[GateSession]()
@@ -46,17 +47,21 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     gate = config.stash.get(_SESSION, None)
     if gate is None:
         return None
-    settings = gate.settings
-    editors, models, edits = map(", ".join, (settings.editors, settings.models, settings.edits))
-    return f"collapse: {editors} on {models}, edits {edits}, ME-PPL limit {settings.ppl_limit:g}"
+    return f"collapse: {gate.summary()}"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the files of the suite whose tests were not asked for."""
+    gate = config.stash.get(_SESSION, None)
+    return True if is_left_out(collection_path, None if gate is None else gate.settings) else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one test of every (model, editor, edit request)."""
-    if CASE_FIXTURE in metafunc.fixturenames:
-        gate = metafunc.config.stash.get(_SESSION, None)
-        cases = () if gate is None else gate.cases
-        metafunc.parametrize(CASE_FIXTURE, [pytest.param(case, id=case.id) for case in cases])
+    """Make one test of every case or sequence."""
+    gate = metafunc.config.stash.get(_SESSION, None)
+    for fixture in CASE_FIXTURES.intersection(metafunc.fixturenames):
+        cases = () if gate is None else gate.parameters(fixture)
+        metafunc.parametrize(fixture, [pytest.param(case, id=case.id) for case in cases])
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -67,7 +72,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Run a case's batch before pytest starts to write about the test."""
+    """Run a case's batch, or a sequence, before pytest starts to write about the test."""
     if gate := item.config.stash.get(_SESSION, None):
         gate.run_ahead(item)
     return (yield)
@@ -75,7 +80,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.fixture
 def collapse_gate(request: pytest.FixtureRequest) -> Any:
-    """Check one case: `collapse_gate(collapse_case)`."""
+    """Check one case or sequence: `collapse_gate(collapse_case)`."""
     gate = request.config.stash[_SESSION]
     return lambda case: gate.check(request.node, case)
 
@@ -109,6 +114,7 @@ class RecordHooks:
     def __init__(self, collector: RecordCollector) -> None:
         self.collector = collector
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Write the record that came with a report, from here or from a worker."""
         self.collector.add(report)
@@ -128,7 +134,8 @@ def _start(config: pytest.Config, settings: Settings) -> None:
         config.args[:] = [str(Path(__file__).with_name("suite"))]
     # The project's own naming rules must not hide the suite.
     config.addinivalue_line("python_files", "collapse_tests/suite/test_*.py")
-    config.addinivalue_line("python_functions", GATE_TEST)
+    for test in SUITE_TESTS:
+        config.addinivalue_line("python_functions", test)
     config.stash[_SESSION] = GateSession(config, settings)
     if not hasattr(config, "workerinput"):
         collector = RecordCollector(config, settings)

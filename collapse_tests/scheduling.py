@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from xdist.scheduler.loadscope import LoadScopeScheduling
     from xdist.workermanage import WorkerController
 
-__all__ = ["GATE_TEST", "MAX_DISPATCH", "chunk_cases", "dispatch_size", "make_scheduler", "scopes_of"]
+__all__ = ["GATE_TEST", "MAX_DISPATCH", "SUITE_TESTS", "chunk_cases", "dispatch_size", "make_scheduler", "scopes_of"]
 
 #: Name of the test function whose parameter is a case.
 GATE_TEST = "test_single_edit"
+
+#: Names of all test functions of the suite, each alone in the file of its name.
+SUITE_TESTS = (GATE_TEST, "test_scenario", "test_machine")
 
 #: Cases sent to a worker at once, at most. More would leave workers idle at the end of a run for no faster edits.
 MAX_DISPATCH = 64

@@ -8,35 +8,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from collapse_tests.cache import cache_dir
 from collapse_tests.cases import Case
 from collapse_tests.datasets.texts import load_texts
-from collapse_tests.editors.protocol import BoundedEditor, Editor, EditorContext, PreparedEditor, Progress, no_progress
-from collapse_tests.editors.registry import create_editor
+from collapse_tests.editors.protocol import BoundedEditor, Editor, Progress, no_progress
 from collapse_tests.engine.bench import Bench
 from collapse_tests.engine.runner import BatchRunner, error_record
-from collapse_tests.errors import CollapseError, EditorError, RestorationError
+from collapse_tests.engine.setting_up import make_editor, prepare_for
+from collapse_tests.engine.task_set import TaskSet
+from collapse_tests.errors import CollapseError, RestorationError
 from collapse_tests.models.loading import load_model
 from collapse_tests.models.workload import requests_per_batch
 from collapse_tests.records import Record
 from collapse_tests.scheduling import chunk_cases
-from collapse_tests.settings import Settings
+from collapse_tests.sequence.cases import SequenceCase
+from collapse_tests.sequence.records import sequence_error_record
+from collapse_tests.sequence.runs import SequenceRuns
+from collapse_tests.sequence_record import SequenceRecord
+from collapse_tests.settings import DEFAULT_PPL_TEXTS, Settings
 
 __all__ = ["Gate", "Outcome"]
 
 
+RecordT_co = TypeVar("RecordT_co", Record, SequenceRecord, covariant=True)
+
+
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Generic[RecordT_co]):
     """What a test gets.
 
     Attributes:
-        record: of its case.
+        record: of its case or sequence.
         repeated: whether it fails for a reason an earlier case of this process has already shown in full, such as
             a model that does not load.
     """
 
-    record: Record
+    record: RecordT_co
     repeated: bool = False
 
 
@@ -66,10 +74,12 @@ class Gate:
         self.worker = worker
         self._say = say
         self._progress = progress
+        self._tasks = TaskSet(settings, say)
         self._chunks = self._cut(cases, chunk or max(1, len(cases)))
-        self._done: dict[str, Outcome] = {}
+        self._done: dict[str, Outcome[Record]] = {}
         self._bench: Bench | None = None
         self._runner: BatchRunner | None = None
+        self._sequences: SequenceRuns | None = None
         self._key: tuple[str, str] | None = None
         self._failures: dict[tuple[str, str], CollapseError] = {}
         self._shown: set[str] = set()
@@ -93,7 +103,7 @@ class Gate:
             chunks.setdefault(numbers[case.id], []).append(case)
         return {case.id: chunks[numbers[case.id]] for case in cases}
 
-    def outcome(self, case: Case) -> Outcome:
+    def outcome(self, case: Case) -> Outcome[Record]:
         """The outcome of a case, running its batch if it has not been run.
 
         It is handed out once; asking again runs the case again.
@@ -101,6 +111,25 @@ class Gate:
         if case.id not in self._done:
             self._run(self._batch_of(case))
         return self._done.pop(case.id)
+
+    def sequence(self, case: SequenceCase) -> Outcome[SequenceRecord]:
+        """The outcome of edits in sequence; asking again runs them again."""
+        try:
+            runner = self._runner_for(case)
+            record = self._sequences_on(runner.bench).run(case, runner.editor)
+        except CollapseError as error:
+            shown = self._has_shown(error)
+            return Outcome(sequence_error_record(case, self.settings, self.worker, error), repeated=shown)
+        if self._sequences is not None and self._sequences.spoiled is not None:
+            self._say(f"{self._sequences.spoiled}; the model is loaded again")
+            self._drop()
+        return Outcome(record)
+
+    def _sequences_on(self, bench: Bench) -> SequenceRuns:
+        if self._sequences is None:
+            tasks = None if bench.downstream is None else bench.downstream.as_is
+            self._sequences = SequenceRuns(bench.model, self.settings, self.worker, self._progress, tasks, self._say)
+        return self._sequences
 
     def _batch_of(self, case: Case) -> list[Case]:
         """The case and those after it in its chunk that have no outcome yet, as many as suit the device."""
@@ -134,20 +163,25 @@ class Gate:
             self._say(f"{runner.spoiled}; the model is loaded again")
             self._drop()
 
-    def _unusable(self, case: Case, error: CollapseError) -> Outcome:
+    def _unusable(self, case: Case, error: CollapseError) -> Outcome[Record]:
+        return Outcome(error_record(case, self.settings, self.worker, error), repeated=self._has_shown(error))
+
+    def _has_shown(self, error: CollapseError) -> bool:
+        """Whether this failure has been reported already; from now on it has."""
         shown = str(error) in self._shown
         self._shown.add(str(error))
-        return Outcome(error_record(case, self.settings, self.worker, error), repeated=shown)
+        return shown
 
     # The model copy in hand -------------------------------------------------------------------------------
 
-    def _runner_for(self, case: Case) -> BatchRunner:
+    def _runner_for(self, case: Case | SequenceCase) -> BatchRunner:
         key = (case.model, case.editor)
         if key in self._failures:
             raise self._failures[key]
         if self._runner is None or self._key != key:
             try:
-                editor = self._create(case)  # before the model is loaded: wrong options need not wait for that
+                # Before the model is loaded: wrong options need not wait for that.
+                editor = make_editor(case.editor, case.model, self.settings)
                 bench = self._bench_for(case.model)
                 self._prepare(editor, case, bench)
             except CollapseError as error:
@@ -160,34 +194,23 @@ class Gate:
     def _bench_for(self, model: str) -> Bench:
         if self._bench is None or self._bench.model.name != model:
             self._drop()  # two models do not always fit
-            texts = load_texts(self.settings.ppl_texts)
+            texts = load_texts(self.settings.ppl_texts or DEFAULT_PPL_TEXTS)
+            downstream = self._tasks.downstream()  # their data is loaded before the model
             loaded = load_model(model, self.settings, self._say)
-            self._bench = Bench(loaded, texts, self.settings.ppl_limit)
+            self._bench = Bench(loaded, texts, self.settings.ppl_limit, downstream)
             self._say(f"unedited {model}: ME-PPL {self._bench.unedited.me_ppl:,.2f}")
         return self._bench
 
-    def _create(self, case: Case) -> Editor:
-        """The editor; whatever it raises becomes an `EditorError`."""
+    def _prepare(self, editor: Editor, case: Case | SequenceCase, bench: Bench) -> None:
+        """Its one-off work, after which the model has to be as before."""
         try:
-            return create_editor(case.editor, case.model, self.settings)
-        except CollapseError:
-            raise
-        except Exception as error:
-            raise EditorError(f"{case.editor} raised {type(error).__name__}: {error}") from error
-
-    def _prepare(self, editor: Editor, case: Case, bench: Bench) -> None:
-        """Its one-off work; whatever it raises becomes an `EditorError`."""
-        try:
-            if isinstance(editor, PreparedEditor):
-                editor.prepare(bench.model, EditorContext(self.settings.seed, cache_dir(), self._progress))
-        except Exception as error:
+            prepare_for(bench.model, editor, case.editor, self.settings, self._progress)
+        except Exception:
             self._check_restored(case, bench)
-            if isinstance(error, CollapseError):
-                raise
-            raise EditorError(f"{case.editor} raised {type(error).__name__}: {error}") from error
+            raise
         self._check_restored(case, bench)
 
-    def _check_restored(self, case: Case, bench: Bench) -> None:
+    def _check_restored(self, case: Case | SequenceCase, bench: Bench) -> None:
         try:
             bench.check_restored(case.editor)
         except RestorationError:
@@ -195,4 +218,4 @@ class Gate:
             raise
 
     def _drop(self) -> None:
-        self._bench = self._runner = self._key = None
+        self._bench = self._runner = self._sequences = self._key = None

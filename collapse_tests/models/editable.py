@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, cast
 
 import torch
@@ -294,6 +294,20 @@ class EditableModel:
             if shape != expected:
                 raise EditorError(f"the update of {name} has shape {tuple(shape)}, not {tuple(expected)}")
 
+    def add(self, update: WeightUpdate) -> None:
+        """Write `update` into the weights for good.
+
+        Raises:
+            EditorError: the update does not fit the model's parameters; nothing has been changed then.
+        """
+        self.check_fits(update)
+        targets = {name: self.parameter(name) for name in update.deltas}
+        changes = {name: self._storage_delta(name, targets[name], update) for name in targets}
+        with torch.no_grad():
+            for name, tensor in targets.items():
+                tensor.copy_(tensor.to(changes[name].dtype) + changes[name])
+        self._short.forget(targets.values())
+
     @contextmanager
     def applied(self, update: WeightUpdate) -> Iterator[None]:
         """Write `update` into the weights for the time of a `with` block, then restore them bit-exactly.
@@ -302,20 +316,12 @@ class EditableModel:
             EditorError: the update does not fit the model's parameters; nothing has been changed then.
         """
         self.check_fits(update)
-        targets = {name: self.parameter(name) for name in update.deltas}
-        changes = {name: self._storage_delta(name, targets[name], update) for name in targets}
-        originals = {name: tensor.detach().clone() for name, tensor in targets.items()}
+        originals = {name: self.parameter(name).detach().clone() for name in update.deltas}
         try:
-            with torch.no_grad():
-                for name, tensor in targets.items():
-                    tensor.copy_(tensor.to(changes[name].dtype) + changes[name])
-            self._short.forget(targets.values())
+            self.add(update)
             yield
         finally:
-            with torch.no_grad():
-                for name, tensor in targets.items():
-                    tensor.copy_(originals[name])
-            self._short.forget(targets.values())
+            self.restore(originals)
 
     def _storage_delta(self, name: str, tensor: torch.Tensor, update: WeightUpdate) -> torch.Tensor:
         delta = update.deltas[name]
@@ -396,10 +402,15 @@ class EditableModel:
 
     @torch.no_grad()
     def restore(self, originals: Mapping[str, torch.Tensor]) -> None:
-        """Copy tensors back in place, by name."""
-        for name, tensor in self.tensors().items():
-            if name in originals and tensor.shape == originals[name].shape:
-                tensor.copy_(originals[name])
+        """Copy tensors back in place, by name; a tensor that is gone or has another shape is left out."""
+        written = []
+        for name, original in originals.items():
+            with suppress(EditorError):
+                tensor = self.parameter(name)
+                if tensor.shape == original.shape:
+                    tensor.copy_(original)
+                    written.append(tensor)
+        self._short.forget(written)
 
 
 def is_transposed(layer: nn.Module) -> bool:

@@ -10,15 +10,29 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path, PurePath
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, TypeVar
 
 from collapse_tests.errors import InfrastructureError, UsageError
 from collapse_tests.records import Record
+from collapse_tests.sequence_record import SequenceRecord
 
-__all__ = ["ENVIRONMENT_FILE", "RECORDS_FILE", "RunDirectory", "read_records"]
+__all__ = [
+    "ENVIRONMENT_FILE",
+    "RECORDS_FILE",
+    "SEQUENCES_FILE",
+    "RunDirectory",
+    "read_records",
+    "read_sequences",
+    "scenario_text",
+]
 
 ENVIRONMENT_FILE = "environment.json"
 RECORDS_FILE = "records.jsonl"
+SEQUENCES_FILE = "sequences.jsonl"
+
+_SCENARIOS = "scenarios"
+
+_Parsed = TypeVar("_Parsed", Record, SequenceRecord)
 
 
 class RunDirectory:
@@ -35,9 +49,8 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with _writing(path):
-            # Unbuffered: a record is with the operating system when `append` returns, so a kill loses none.
-            self._file = (path / RECORDS_FILE).open("xb", buffering=0)
+        self._records = _Lines(path / RECORDS_FILE)
+        self._sequences: _Lines | None = None
 
     @classmethod
     def create(cls, reports_dir: Path, environment: Mapping[str, Any], *, now: datetime) -> Self:
@@ -75,10 +88,70 @@ class RunDirectory:
         Raises:
             InfrastructureError: the line cannot be written; the file then ends with the record before.
         """
-        # Escapes above ASCII keep lone surrogates, which UTF-8 cannot hold, writable.
-        line = json.dumps(record.to_dict(), allow_nan=False).encode("ascii") + b"\n"
-        end = self._file.tell()
+        self._records.append(record.to_dict())
+
+    def append_sequence(self, record: SequenceRecord) -> None:
+        """As `append`, to a file of its own, which is made for the first one.
+
+        Raises:
+            InfrastructureError: likewise.
+        """
+        if self._sequences is None:
+            self._sequences = _Lines(self.path / SEQUENCES_FILE)
+        self._sequences.append(record.to_dict())
+
+    def write_scenario(self, record: SequenceRecord) -> Path:
+        """Write the requests of a record as a file that `--scenario` and `--edits` read.
+
+        Returns:
+            The file, in the directory of the run.
+
+        Raises:
+            InfrastructureError: it cannot be written.
+        """
+        file = self.path / _SCENARIOS / f"{record.case_id.replace(':', '-')}.json"
         with _writing(self.path):
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(scenario_text(record) + "\n", encoding="ascii")
+        return file
+
+    def close(self) -> None:
+        """Close the files; harmless when repeated."""
+        for lines in (self._records, self._sequences):
+            if lines is not None:
+                lines.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Lines:
+    """A new file of JSON lines.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        InfrastructureError: the file cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._place = path.parent
+        with _writing(self._place):
+            # Unbuffered: a line is with the operating system when `append` returns, so a kill loses none.
+            self._file = path.open("xb", buffering=0)
+
+    def append(self, data: Mapping[str, Any]) -> None:
+        """Write strict JSON data as one line."""
+        # Escapes above ASCII keep lone surrogates, which UTF-8 cannot hold, writable.
+        line = json.dumps(data, allow_nan=False).encode("ascii") + b"\n"
+        end = self._file.tell()
+        with _writing(self._place):
             try:
                 self._write(line)
             except OSError:
@@ -88,7 +161,7 @@ class RunDirectory:
                 raise
 
     def close(self) -> None:
-        """Close the records file; harmless when repeated."""
+        """Close the file; harmless when repeated."""
         self._file.close()
 
     def _write(self, line: bytes) -> None:
@@ -96,13 +169,11 @@ class RunDirectory:
         while rest:
             rest = rest[self._file.write(rest) :]
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+def scenario_text(record: SequenceRecord) -> str:
+    """The requests of a record as JSON, in the layout of a request file, without what they lack."""
+    requests = [{name: value for name, value in request.items() if value is not None} for request in record.requests]
+    return json.dumps(requests, indent=2)
 
 
 def read_records(path: Path) -> tuple[list[Record], list[str]]:
@@ -116,14 +187,30 @@ def read_records(path: Path) -> tuple[list[Record], list[str]]:
     Raises:
         UsageError: the file cannot be read, or a line is no record; names file and line.
     """
-    file = path / RECORDS_FILE if path.is_dir() else path
-    records: list[Record] = []
+    return _read(path, RECORDS_FILE, Record)
+
+
+def read_sequences(path: Path) -> tuple[list[SequenceRecord], list[str]]:
+    """The records of the scenarios and searches of a run; see `read_records`.
+
+    Args:
+        path: a run's directory or the file.
+
+    Raises:
+        UsageError: likewise.
+    """
+    return _read(path, SEQUENCES_FILE, SequenceRecord)
+
+
+def _read(path: Path, name: str, kind: type[_Parsed]) -> tuple[list[_Parsed], list[str]]:
+    file = path / name if path.is_dir() else path
+    records: list[_Parsed] = []
     problems: list[str] = []
     try:
         lines = file.read_bytes().splitlines(keepends=True)
     except OSError as error:
         raise UsageError(
-            f"cannot read records from {file}: {error.strerror}; give a run's directory or its {RECORDS_FILE}"
+            f"cannot read records from {file}: {error.strerror}; give a run's directory or its {name}"
         ) from error
     for number, line in enumerate(lines, start=1):
         try:
@@ -133,15 +220,15 @@ def read_records(path: Path) -> tuple[list[Record], list[str]]:
                 problems.append(f"{file}:{number}: the last record was cut off while being written; left out")
                 break
             raise _bad_line(file, number, f"no JSON ({error})") from error
-        records.append(_parse(data, file, number))
+        records.append(_parse(kind, data, file, number))
     return records, problems
 
 
-def _parse(data: object, file: Path, number: int) -> Record:
+def _parse(kind: type[_Parsed], data: object, file: Path, number: int) -> _Parsed:
     if not isinstance(data, dict):
         raise _bad_line(file, number, "no JSON object")
     try:
-        return Record.from_dict(data)
+        return kind.from_dict(data)
     except UsageError as error:
         raise UsageError(f"{file}:{number}: {error}") from error
     except KeyError as error:

@@ -1,0 +1,127 @@
+"""The records of a run, where the run is controlled: kept for the report, written as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from collapse_tests.environment import fingerprint
+from collapse_tests.errors import CollapseError
+from collapse_tests.progress import ProgressDisplay, terminal_console
+from collapse_tests.records import Record
+from collapse_tests.rerun import sequence_rerun_command
+from collapse_tests.sequence_record import SequenceKind, SequenceRecord
+from collapse_tests.settings import DEFAULT_MODEL, Settings
+
+if TYPE_CHECKING:
+    from collapse_tests.report.store import RunDirectory
+
+__all__ = ["RecordCollector"]
+
+
+class RecordCollector:
+    """Keeps the records of a run: in memory for the report, on disk as they come.
+
+    Registered where the run is controlled, not on xdist's workers.
+
+    Args:
+        config: of the run.
+        settings: of the run.
+    """
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self.config = config
+        self.settings = settings
+        self.records: list[Record] = []
+        self.sequences: list[SequenceRecord] = []
+        self.failure: str | None = None
+        self._run: RunDirectory | None = None
+        self._facts: dict[str, Any] = {}
+
+    def prepare(self) -> None:
+        """Fetch the default model here if workers would else all wait for one of them in silence."""
+        if DEFAULT_MODEL not in self.settings.models or not _distributes(self.config):
+            return
+        from collapse_tests.models.embedded import ensure_default_model
+
+        with contextlib.suppress(CollapseError):  # the workers run into it again and report it
+            ensure_default_model(ProgressDisplay(self.config).say)
+
+    def add(self, report: pytest.TestReport) -> None:
+        """Take the record a report carries, if any."""
+        device = getattr(report, "collapse_device", None)
+        if (data := getattr(report, "collapse_record", None)) is not None:
+            record = Record.from_dict(data)
+            self.records.append(record)
+            self._keep(lambda: self._run_for(record, device).append(record))
+        elif (data := getattr(report, "collapse_sequence", None)) is not None:
+            sequence = SequenceRecord.from_dict(data)
+            self.sequences.append(sequence)
+            self._keep(lambda: self._run_for(sequence, device).append_sequence(sequence))
+            if report.failed and sequence.kind is SequenceKind.MACHINE and sequence.requests:
+                self._keep(lambda: self._point_at_scenario(report, sequence, device))
+
+    def _keep(self, write: Callable[[], None]) -> None:
+        """Write, unless that has failed before."""
+        if self.failure is None:
+            try:
+                write()
+            except CollapseError as error:
+                self.failure = str(error)
+
+    def _point_at_scenario(
+        self, report: pytest.TestReport, record: SequenceRecord, device: dict[str, str] | None
+    ) -> None:
+        """Write what a search has found as a scenario, and say so in its failure.
+
+        Only here is it known where the run's reports go; the tests may run in other processes.
+        """
+        from collapse_tests.report.sequence_message import sequence_message
+
+        file = os.path.relpath(self._run_for(record, device).write_scenario(record))
+        settings = dataclasses.replace(self.settings, ppl_texts=record.ppl_texts)
+        rerun = sequence_rerun_command(SequenceKind.SCENARIO, file, settings, model=record.model, editor=record.editor)
+        report.longrepr = sequence_message(record, rerun, scenario_file=file)
+
+    def _run_for(self, record: Record | SequenceRecord, device: dict[str, str] | None) -> RunDirectory:
+        """The run's directory, with what a record says of the run in its environment."""
+        from collapse_tests.report.store import RunDirectory
+
+        facts = {"models": {**self._facts.get("models", {}), record.model: record.model_digest}}
+        if device is not None:
+            facts["devices"] = {**self._facts.get("devices", {}), record.worker: device}
+        if self._run is None:
+            environment = fingerprint(self.settings) | facts
+            self._run = RunDirectory.create(self.settings.reports_dir, environment, now=datetime.now())
+        elif facts != {name: self._facts.get(name) for name in facts}:
+            self._run.write_environment(fingerprint(self.settings) | self._facts | facts)
+        self._facts |= facts
+        return self._run
+
+    def report(self) -> None:
+        """Print the collapse report."""
+        if not self.records and not self.sequences:
+            return
+        from collapse_tests.report.terminal import render
+
+        console = terminal_console(self.config)
+        place = None if self._run is None else os.path.relpath(self._run.path)
+        verbose = self.config.get_verbosity() > 0
+        render(self.records, self.sequences, run_directory=place, console=console, verbose=verbose)
+        if self.failure is not None:
+            console.print(f"Records are incomplete: {self.failure}", soft_wrap=True)
+
+    def close(self) -> None:
+        """Close the records file."""
+        if self._run is not None:
+            self._run.close()
+
+
+def _distributes(config: pytest.Config) -> bool:
+    return str(config.getoption("dist", "no")) != "no"
