@@ -5,17 +5,17 @@ What it makes goes to the cache, where a run with the same editor, model, settin
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from collapse_tests.errors import CollapseError, UsageError
+from collapse_tests.commands import parsed, reporting
+from collapse_tests.errors import UsageError
 from collapse_tests.option_values import (
     AUTO,
     DTYPES,
@@ -39,8 +39,6 @@ _SOURCES_FIELD = "training_requests"
 #: Hyper-parameter that keeps a run from long training, where an editor has it; this command exists to train.
 _PERMISSION_FIELD = "train_on_first_use"
 
-Value = TypeVar("Value")
-
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -61,24 +59,18 @@ def command(
     seed: Annotated[str, typer.Option(metavar="N", help="Seeds everything random.")] = "0",
 ) -> None:
     """Do an editor's one-off work for a model: train a hypernetwork, gather statistics, sample contexts."""
-    from collapse_tests.report.terminal import make_console
-
-    console = make_console(sys.stdout)
-    try:
+    with reporting() as console:
         settings = Settings(
             editors=(editor,),
             models=(model,),
-            device=_parsed("--device", parse_device, device),
-            dtype=_parsed("--dtype", parse_dtype, dtype),
-            matmul_precision=_parsed("--matmul-precision", parse_matmul_precision, matmul_precision),
-            seed=_parsed("--seed", parse_seed, seed),
-            overrides=tuple(one for text in overrides or () for one in _parsed("--set", parse_overrides, text)),
+            device=parsed("--device", parse_device, device),
+            dtype=parsed("--dtype", parse_dtype, dtype),
+            matmul_precision=parsed("--matmul-precision", parse_matmul_precision, matmul_precision),
+            seed=parsed("--seed", parse_seed, seed),
+            overrides=tuple(one for text in overrides or () for one in parsed("--set", parse_overrides, text)),
         )
         _check(settings, edits or [])
         prepare_editor(settings, edits or [], console)
-    except CollapseError as error:
-        console.print(f"error: {error}", markup=False, highlight=False, style="bold red", soft_wrap=True)
-        raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
 
 
 def prepare_editor(settings: Settings, sources: list[str], console: Console) -> Path | None:
@@ -155,13 +147,6 @@ def _check(settings: Settings, sources: list[str]) -> None:
     resolve_spec(model)
     for source in sources:
         load_requests(source)
-
-
-def _parsed(option: str, parse: Callable[[str], Value], text: str) -> Value:
-    try:
-        return parse(text)
-    except UsageError as error:
-        raise UsageError(f"{option}: {error}") from None
 
 
 @contextmanager

@@ -10,14 +10,23 @@ from enum import StrEnum
 from typing import Any, Self, TypeVar
 
 from collapse_tests.errors import UsageError
+from collapse_tests.plain_data import encode, number, numbers_into
 
-__all__ = ["SCHEMA_VERSION", "EditQuality", "Perplexity", "Record", "TaskResult", "TaskVerdict", "Verdict"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "EditQuality",
+    "Perplexity",
+    "Record",
+    "TaskResult",
+    "TaskVerdict",
+    "Verdict",
+    "check_schema",
+    "parse_task",
+]
 
 SCHEMA_VERSION = 1
 
 _T = TypeVar("_T")
-
-_NON_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 
 
 class Verdict(StrEnum):
@@ -171,7 +180,7 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """This record as JSON-ready data; inf and NaN become the strings `inf`, `-inf` and `nan`."""
-        plain: dict[str, Any] = _encode(dataclasses.asdict(self))
+        plain: dict[str, Any] = encode(dataclasses.asdict(self))
         return plain
 
     @classmethod
@@ -181,48 +190,39 @@ class Record:
         Raises:
             UsageError: the data was written by another version of the record.
         """
-        if data.get("schema") != SCHEMA_VERSION:
-            raise UsageError(
-                f"record has schema {data.get('schema')!r}, this version reads schema {SCHEMA_VERSION}; "
-                "read it with the version of pytest-collapse that wrote it, or run the gate again"
-            )
+        check_schema(data, SCHEMA_VERSION)
         values = dict(data)
         values["verdict"] = Verdict(values["verdict"])
         values["reasons"] = tuple(values["reasons"])
         values["notes"] = tuple(values.get("notes", ()))
-        values["ppl_limit"] = _number(values["ppl_limit"])
-        values["diagnostics"] = {name: _number(value) for name, value in values["diagnostics"].items()}
-        values["seconds"] = {name: _number(value) for name, value in values["seconds"].items()}
+        values["ppl_limit"] = number(values["ppl_limit"])
+        values["diagnostics"] = {name: number(value) for name, value in values["diagnostics"].items()}
+        values["seconds"] = {name: number(value) for name, value in values["seconds"].items()}
         for side in ("unedited", "edited"):
             values[side] = _parse(Perplexity, values[side])
         values["quality"] = _parse(EditQuality, values["quality"])
-        values["tasks"] = tuple(map(_parse_task, values.get("tasks", ())))
+        values["tasks"] = tuple(map(parse_task, values.get("tasks", ())))
         return cls(**values)
 
 
-def _encode(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _encode(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_encode(item) for item in value]
-    if isinstance(value, StrEnum):
-        return value.value  # xdist's serialiser takes no subclass of str
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-    return value
+def check_schema(data: Mapping[str, Any], expected: int) -> None:
+    """Refuse data that another version wrote.
+
+    Raises:
+        UsageError: it is of another schema.
+    """
+    if data.get("schema") != expected:
+        raise UsageError(
+            f"record has schema {data.get('schema')!r}, this version reads schema {expected}; "
+            "read it with the version of pytest-collapse that wrote it, or run the gate again"
+        )
 
 
-def _number(value: float | str) -> float:
-    return _NON_FINITE[value] if isinstance(value, str) else float(value)
+def parse_task(data: Mapping[str, Any]) -> TaskResult:
+    """A task's result from encoded data."""
+    numbers = {name: number(data[name]) for name in ("unedited", "edited", "chance", "p_value", "drop_p_value")}
+    return TaskResult(**{**data, **numbers, "verdict": TaskVerdict(data["verdict"])})
 
 
 def _parse(cls: type[_T], data: Mapping[str, Any] | None) -> _T | None:
-    """Numbers of `data` decoded into `cls`; no field of these classes holds text, so every string is a number."""
-    if data is None:
-        return None
-    return cls(**{name: _number(value) if isinstance(value, str) else value for name, value in data.items()})
-
-
-def _parse_task(data: Mapping[str, Any]) -> TaskResult:
-    numbers = {name: _number(data[name]) for name in ("unedited", "edited", "chance", "p_value", "drop_p_value")}
-    return TaskResult(**{**data, **numbers, "verdict": TaskVerdict(data["verdict"])})
+    return None if data is None else numbers_into(cls, data)

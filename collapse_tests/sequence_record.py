@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
-from collapse_tests.errors import UsageError
 from collapse_tests.plain_data import encode, number, numbers_into
-from collapse_tests.records import Perplexity, TaskResult, TaskVerdict, Verdict
+from collapse_tests.records import Perplexity, TaskResult, Verdict, check_schema, parse_task
 
 __all__ = ["SEQUENCE_SCHEMA_VERSION", "SearchStatistics", "SequenceKind", "SequenceRecord", "SequenceStep"]
 
@@ -137,12 +136,7 @@ class SequenceRecord:
         Raises:
             UsageError: the data was written by another version of the record.
         """
-        if data.get("schema") != SEQUENCE_SCHEMA_VERSION:
-            raise UsageError(
-                f"record of a sequence has schema {data.get('schema')!r}, this version reads schema "
-                f"{SEQUENCE_SCHEMA_VERSION}; read it with the version of pytest-collapse that wrote it, or run the "
-                "gate again"
-            )
+        check_schema(data, SEQUENCE_SCHEMA_VERSION)
         values = dict(data)
         values["kind"] = SequenceKind(values["kind"])
         values["verdict"] = Verdict(values["verdict"])
@@ -153,15 +147,10 @@ class SequenceRecord:
         for name, kind in (("unedited", Perplexity), ("search", SearchStatistics)):
             values[name] = None if values[name] is None else numbers_into(kind, values[name])
         values["steps"] = tuple(map(_parse_step, values["steps"]))
-        values["tasks"] = tuple(map(_parse_task, values["tasks"]))
+        values["tasks"] = tuple(map(parse_task, values["tasks"]))
         return cls(**values)
 
 
 def _parse_step(data: Mapping[str, Any]) -> SequenceStep:
     numbers = {name: number(data[name]) for name in ("drift", "seconds")}
     return SequenceStep(**{**data, **numbers, "perplexity": numbers_into(Perplexity, data["perplexity"])})
-
-
-def _parse_task(data: Mapping[str, Any]) -> TaskResult:
-    numbers = {name: number(data[name]) for name in ("unedited", "edited", "chance", "p_value", "drop_p_value")}
-    return TaskResult(**{**data, **numbers, "verdict": TaskVerdict(data["verdict"])})

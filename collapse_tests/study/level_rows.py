@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 
 from collapse_tests.records import TaskResult, TaskVerdict
 from collapse_tests.study.association import Correlation, correlate
+from collapse_tests.study.table_files import task_columns
 from collapse_tests.study.worst_rows import MEAN_OF_TASKS, accuracy
 
 __all__ = ["LevelModel", "LevelStudy", "LevelSummary", "TaskAtLevel", "level_correlations", "level_rows", "summaries"]
@@ -132,14 +133,7 @@ def _row(
         "edit_id": edit_id,
         "factor": factor,
         "me_ppl": me_ppl,
-        "task": result.task,
-        "metric": result.metric,
-        "items": result.items,
-        "chance": result.chance,
-        "unedited": result.unedited,
-        "accuracy": result.edited,
-        "p_value": result.p_value,
-        "task_verdict": result.verdict.value,
+        **task_columns(result),
     }
 
 

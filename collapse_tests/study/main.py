@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from collapse_tests.errors import CollapseError, UsageError
+from collapse_tests.commands import parsed, parsed_if_given, reporting
+from collapse_tests.errors import UsageError
 from collapse_tests.option_values import (
     AUTO,
     DTYPES,
@@ -40,8 +38,6 @@ __all__ = ["app", "main"]
 
 _LEVELS = "100,500,1000,5000,10000,50000"
 
-Value = TypeVar("Value")
-
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
 Csv = Annotated[str | None, typer.Option("--csv", metavar="FILE", help="Write the single rows to this file, too.")]
@@ -59,14 +55,14 @@ def worst(
     csv: Csv = None,
 ) -> None:
     """The worst edits of a run by ME-PPL: downstream accuracy, edit quality, and what locality misses."""
-    with _reported() as console:
+    with reporting() as console:
         from collapse_tests.report.store import read_records
         from collapse_tests.study.worst_rows import case_rows, worst_groups
         from collapse_tests.study.worst_tables import print_worst
 
-        count = _parsed("--cases", parse_positive_integer, cases)
+        count = parsed("--cases", parse_positive_integer, cases)
         file = _csv(csv)
-        records, problems = read_records(Path(_parsed("RUN", parse_path, run)))
+        records, problems = read_records(Path(parsed("RUN", parse_path, run)))
         for problem in problems:
             console.print(f"warning: {problem}", markup=False, highlight=False, soft_wrap=True)
         groups = worst_groups(records, count)
@@ -97,26 +93,26 @@ def levels(
     csv: Csv = None,
 ) -> None:
     """ME-PPL against downstream accuracy, on edited models that are made to have given levels of ME-PPL."""
-    with _reported() as console:
+    with reporting() as console:
         settings = Settings(
             editors=(editor,),
             models=(model,),
-            edits=(_parsed("--edits", parse_path, edits),),
-            edits_limit=_optional("--edits-limit", parse_positive_integer, edits_limit),
-            ppl_texts=_parsed("--ppl-texts", parse_path, ppl_texts),
-            tasks=tuple(dict.fromkeys(_parsed("--tasks", parse_names, tasks))),
-            tasks_limit=_optional("--tasks-limit", parse_positive_integer, tasks_limit),
-            tasks_data=_optional("--tasks-data", lambda text: Path(parse_path(text)), tasks_data),
+            edits=(parsed("--edits", parse_path, edits),),
+            edits_limit=parsed_if_given("--edits-limit", parse_positive_integer, edits_limit),
+            ppl_texts=parsed("--ppl-texts", parse_path, ppl_texts),
+            tasks=tuple(dict.fromkeys(parsed("--tasks", parse_names, tasks))),
+            tasks_limit=parsed_if_given("--tasks-limit", parse_positive_integer, tasks_limit),
+            tasks_data=parsed_if_given("--tasks-data", lambda text: Path(parse_path(text)), tasks_data),
             downstream=Downstream.EACH,
             ppl_limit=math.inf,  # any model can be studied that gives a number
-            overrides=tuple(one for text in overrides or () for one in _parsed("--set", parse_overrides, text)),
-            device=_parsed("--device", parse_device, device),
-            dtype=_parsed("--dtype", parse_dtype, dtype),
-            matmul_precision=_parsed("--matmul-precision", parse_matmul_precision, matmul_precision),
-            seed=_parsed("--seed", parse_seed, seed),
+            overrides=tuple(one for text in overrides or () for one in parsed("--set", parse_overrides, text)),
+            device=parsed("--device", parse_device, device),
+            dtype=parsed("--dtype", parse_dtype, dtype),
+            matmul_precision=parsed("--matmul-precision", parse_matmul_precision, matmul_precision),
+            seed=parsed("--seed", parse_seed, seed),
         )
-        wanted = _parsed("--levels", _parse_levels, levels)
-        per_level = _parsed("--edits-per-level", parse_positive_integer, edits_per_level)
+        wanted = parsed("--levels", _parse_levels, levels)
+        per_level = parsed("--edits-per-level", parse_positive_integer, edits_per_level)
         file = _csv(csv)
         _print_levels(settings, _requests(settings), wanted, per_level, file, console)
 
@@ -159,39 +155,15 @@ def _requests(settings: Settings) -> list[NamedRequest]:
     return load_requests(source, limit=settings.edits_limit)
 
 
-@contextmanager
-def _reported() -> Iterator[Console]:
-    """A console; an error of the package ends the command with its message."""
-    from collapse_tests.report.terminal import make_console
-
-    console = make_console(sys.stdout)
-    try:
-        yield console
-    except CollapseError as error:
-        console.print(f"error: {error}", markup=False, highlight=False, style="bold red", soft_wrap=True)
-        raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
-
-
 def _parse_levels(text: str) -> tuple[float, ...]:
     return tuple(sorted({parse_ppl_limit(one) for one in parse_names(text)}))
 
 
 def _csv(text: str | None) -> Path | None:
-    path = _optional("--csv", lambda given: Path(parse_path(given)), text)
+    path = parsed_if_given("--csv", lambda given: Path(parse_path(given)), text)
     if path is not None:
         check_csv(path)
     return path
-
-
-def _optional(option: str, parse: Callable[[str], Value], text: str | None) -> Value | None:
-    return None if text is None else _parsed(option, parse, text)
-
-
-def _parsed(option: str, parse: Callable[[str], Value], text: str) -> Value:
-    try:
-        return parse(text)
-    except UsageError as error:
-        raise UsageError(f"{option}: {error}") from None
 
 
 def main() -> None:

@@ -7,8 +7,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from collapse_tests.errors import InfrastructureError, UsageError
+from collapse_tests.records import TaskResult
 
-__all__ = ["check_csv", "write_csv"]
+__all__ = ["check_csv", "task_columns", "write_csv"]
+
+
+def task_columns(result: TaskResult) -> dict[str, object]:
+    """The columns of one task's result, which the files of all studies share."""
+    return {
+        "task": result.task,
+        "metric": result.metric,
+        "items": result.items,
+        "chance": result.chance,
+        "unedited": result.unedited,
+        "accuracy": result.edited,
+        "p_value": result.p_value,
+        "task_verdict": result.verdict.value,
+    }
 
 
 def check_csv(path: Path) -> None:

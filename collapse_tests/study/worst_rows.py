@@ -15,6 +15,7 @@ from collapse_tests.errors import UsageError
 from collapse_tests.records import Record, TaskResult, TaskVerdict, Verdict
 from collapse_tests.report.rows import Rate
 from collapse_tests.study.association import Correlation, badness, correlate, difference_p_value, me_ppl_ranks
+from collapse_tests.study.table_files import task_columns
 
 __all__ = [
     "MEAN_OF_TASKS",
@@ -143,14 +144,7 @@ def case_rows(groups: Iterable[WorstGroup]) -> list[dict[str, object]]:
             "success": quality_of(record, "success"),
             "generalisation": quality_of(record, "generalisation"),
             "locality": quality_of(record, "locality"),
-            "task": result.task,
-            "metric": result.metric,
-            "items": result.items,
-            "chance": result.chance,
-            "unedited": result.unedited,
-            "accuracy": result.edited,
-            "p_value": result.p_value,
-            "task_verdict": result.verdict.value,
+            **task_columns(result),
         }
         for group in groups
         for rank, record in enumerate(group.measured, start=1)

@@ -11,6 +11,9 @@ from collapse_tests.records import EditQuality, Perplexity, TaskResult, TaskVerd
 __all__ = ["Judgement", "is_collapsed", "is_suspect", "judge"]
 
 
+_LONG = 1e8
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """A verdict and why."""
@@ -52,7 +55,9 @@ def _why_perplexity(edited: Perplexity, limit: float) -> str | None:
         return None
     if not math.isfinite(edited.me_ppl):
         return f"ME-PPL is {edited.me_ppl}: not a finite number"
-    return f"ME-PPL {edited.me_ppl:,.2f} is at or above the limit {limit:,g}"
+    # Beyond that its digits say nothing and fill the line.
+    value = f"{edited.me_ppl:,.2f}" if edited.me_ppl < _LONG else f"{edited.me_ppl:.3g}"
+    return f"ME-PPL {value} is at or above the limit {limit:,g}"
 
 
 def _why_task(result: TaskResult) -> str | None:

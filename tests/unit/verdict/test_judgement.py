@@ -5,7 +5,7 @@ import math
 import pytest
 
 from collapse_tests.records import EditQuality, Perplexity, TaskResult, TaskVerdict, Verdict
-from collapse_tests.verdict import is_collapsed, judge
+from collapse_tests.verdict import is_collapsed, is_suspect, judge
 
 
 def ppl(me_ppl: float) -> Perplexity:
@@ -43,6 +43,19 @@ def test_an_infinite_limit_still_refuses_what_is_not_finite() -> None:
     assert judge(ppl(math.inf), quality(True), math.inf).verdict is Verdict.COLLAPSED
     assert judge(ppl(math.nan), quality(True), math.inf).verdict is Verdict.COLLAPSED
     assert judge(ppl(1e300), quality(True), math.inf).verdict is Verdict.STABLE
+
+
+def test_a_huge_number_is_told_shortly() -> None:
+    (reason,) = judge(ppl(6.0169711925e10), quality(True), 1000.0).reasons
+    assert reason == "ME-PPL 6.02e+10 is at or above the limit 1,000"
+
+
+@pytest.mark.parametrize(
+    ("edited", "suspect"),
+    [(149.9, False), (150.0, True), (math.nan, True), (math.inf, True), (90.0, False)],
+)
+def test_growth_by_the_factor_or_to_no_number_is_suspect(edited: float, suspect: bool) -> None:
+    assert is_suspect(ppl(100.0), ppl(edited), 1.5) is suspect
 
 
 def test_a_stable_case_needs_no_reason() -> None:

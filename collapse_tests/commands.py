@@ -1,0 +1,52 @@
+"""What the project's own commands share: texts of options to values, and errors to messages."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from collapse_tests.errors import CollapseError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["parsed", "parsed_if_given", "reporting"]
+
+Value = TypeVar("Value")
+
+
+def parsed(option: str, parse: Callable[[str], Value], text: str) -> Value:
+    """The value of an option's text.
+
+    Raises:
+        UsageError: what `parse` says is wrong, with the option's name.
+    """
+    try:
+        return parse(text)
+    except UsageError as error:
+        raise UsageError(f"{option}: {error}") from None
+
+
+def parsed_if_given(option: str, parse: Callable[[str], Value], text: str | None) -> Value | None:
+    """As `parsed`; None where the option was left out."""
+    return None if text is None else parsed(option, parse, text)
+
+
+@contextmanager
+def reporting() -> Iterator[Console]:
+    """A console on the standard output; an error of the package ends the command with its message.
+
+    The exit status is 2 where the user can mend it, otherwise 1.
+    """
+    from collapse_tests.report.terminal import make_console
+
+    console = make_console(sys.stdout)
+    try:
+        yield console
+    except CollapseError as error:
+        console.print(f"error: {error}", markup=False, highlight=False, style="bold red", soft_wrap=True)
+        raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
