@@ -8,7 +8,7 @@ states on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, islice
 
@@ -19,7 +19,7 @@ from collapse_tests.metrics.rows import Layout, Row, RowScore
 from collapse_tests.models.batching import length_buckets
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.models.memory import TokenBudget
-from collapse_tests.models.workload import logits_per_slice, pass_overhead, scoring_budget
+from collapse_tests.models.workload import kept_tokens, logits_per_slice, pass_overhead, scoring_budget
 from collapse_tests.weight_update import WeightUpdate
 
 __all__ = ["RowCache", "Scorer"]
@@ -117,24 +117,28 @@ class Scorer:
 
     # Which rows share a forward pass ----------------------------------------------------------------------
 
-    def _buckets(self, cache: RowCache, block: int, cases: int) -> list[Bucket]:
+    def _buckets(self, cache: RowCache, block: int, cases: int) -> Iterable[Bucket]:
         """The cached rows' states at `block`; states at another block are dropped first to keep memory flat.
 
         Cases that pass side by side share what a pass costs beside its tokens, so the more, the less padding pays.
+        Rows too many to keep, as those of a large task, get their states anew, one bucket at a time.
         """
         tokens = sum(len(layout.ids) for layout in cache.layouts)
         beside = max(1, min(cases, self.budget.tokens // max(1, tokens)))
         made_for = block, self.budget.tokens, beside
         if cache.made_for != made_for:
             cache.buckets, cache.made_for = [], None
-            cache.buckets = self._fill(cache.layouts, block, pass_overhead(self.model) / beside)
+            buckets = self._fill(cache.layouts, block, pass_overhead(self.model) / beside)
+            if tokens > kept_tokens(self.model):
+                return buckets
+            cache.buckets = list(buckets)
             cache.made_for = made_for
         return cache.buckets
 
-    def _fill(self, layouts: Sequence[Layout], block: int, overhead: float) -> list[Bucket]:
+    def _fill(self, layouts: Sequence[Layout], block: int, overhead: float) -> Iterator[Bucket]:
         lengths = [len(layout.ids) for layout in layouts]
-        groups = length_buckets(lengths, max_tokens=self.budget.tokens, overhead=overhead)
-        return [self._bucket(group, [layouts[index] for index in group], block) for group in groups]
+        for group in length_buckets(lengths, max_tokens=self.budget.tokens, overhead=overhead):
+            yield self._bucket(group, [layouts[index] for index in group], block)
 
     def _bucket(self, group: list[int], layouts: list[Layout], block: int) -> Bucket:
         def start(ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -15,6 +15,7 @@ from collapse_tests.models.memory import TokenBudget
 __all__ = [
     "generated_rows",
     "gradient_budget",
+    "kept_tokens",
     "logits_per_slice",
     "pass_overhead",
     "requests_per_batch",
@@ -39,6 +40,9 @@ _GPU_LOGITS = 1 << 29
 #: what the estimates leave out.
 _PREFIX_SHARE = 0.35
 _ACTIVATION_SHARE = 0.5
+#: Of a GPU's free memory, for hidden states that are kept from one batch of edits to the next.
+_STATES_SHARE = 0.2
+_CPU_STATES_BYTES = 2 << 30
 #: Of a GPU's free memory, for trained copies of weights; each comes with its gradient, Adam's two moments, and one more
 #: while the gradient is made.
 _COPIES_SHARE = 0.4
@@ -72,6 +76,12 @@ def scoring_budget(model: EditableModel) -> TokenBudget:
     if _on_cpu(model):
         return TokenBudget(_CPU_SCORING_TOKENS)
     return TokenBudget(min(_GPU_SCORING_TOKENS, _fitting(model, blocks=1)))
+
+
+def kept_tokens(model: EditableModel) -> int:
+    """Tokens whose hidden states to keep between batches of edits."""
+    room = _CPU_STATES_BYTES if _on_cpu(model) else _STATES_SHARE * _free_bytes(model.device)
+    return int(room / (_width(model) * model.dtype.itemsize))
 
 
 def gradient_budget(model: EditableModel) -> TokenBudget:

@@ -246,3 +246,14 @@ def test_continuations_share_the_pass_over_their_context() -> None:
     assert list(layout.positions) == [0, 1, 2, 3, 3]
     assert not layout.is_straight
     assert ForkedRow((7, 8), ((1,), (2,))).layout().is_straight
+
+
+def test_rows_too_many_to_keep_score_the_same(model: EditableModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = random_rows(random.Random(1), 6)
+    updates = [low_rank(model, model.mlp_output_weight(1), seed=seed) for seed in range(3)]
+    expected = Scorer(model, 40).shared(RowCache(rows, predict=True), updates)
+    monkeypatch.setattr("collapse_tests.engine.scoring.kept_tokens", lambda model: 0)
+    cache, scorer = RowCache(rows, predict=True), Scorer(model, 40)
+    assert scorer.shared(cache, updates) == expected
+    assert scorer.shared(cache, updates[:1]) == expected[:1]
+    assert cache.buckets == []

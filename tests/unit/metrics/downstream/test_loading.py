@@ -25,6 +25,16 @@ _SQUAD = {
 }
 _DATA: dict[str, list[dict[str, Any]]] = {
     "piqa": [{"goal": "You play", "sol1": "the violin", "sol2": "the rain", "label": 0}] * 3,
+    "hellaswag": [
+        {
+            "activity_label": "Music",
+            "ctx_a": "You play",
+            "ctx_b": "the",
+            "endings": ["violin", "rain", "cat", "city"],
+            "label": "0",
+        }
+    ]
+    * 3,
     "nq_open": [{"question": "the capital of Norway", "answer": ["Oslo"]}] * 3,
     "squadv2": [_SQUAD, {**_SQUAD, "answers": {"text": []}}, _SQUAD],
     "lambada_standard": [{"text": "You play the violin"}] * 3,
@@ -50,6 +60,7 @@ def data(tmp_path: Path) -> Path:
     ("name", "metric", "items"),
     [
         ("piqa", "acc", 3),
+        ("hellaswag", "acc", 3),
         ("lambada", "acc", 3),
         ("nq_open", "exact_match", 3),
         ("squadv2", "f1", 2),  # the question without an answer is left out
