@@ -52,7 +52,8 @@ def _of_tasks(tasks: Iterable[TaskResult]) -> list[tuple[str, object]]:
     rows: list[tuple[str, object]] = []
     for result in tasks:
         rows += [
-            (f"collapse.{result.task}.{name}", getattr(result, name)) for name in ("unedited", "edited", "p_value")
+            (f"collapse.{result.task}.{name}", getattr(result, name))
+            for name in ("unedited", "edited", "p_value", "lost", "gained", "drop_p_value")
         ]
         rows.append((f"collapse.{result.task}.verdict", str(result.verdict)))
     return rows

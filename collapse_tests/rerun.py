@@ -76,13 +76,17 @@ def _options(settings: Settings, editor: str, valued: Iterable[str]) -> list[str
     for name in valued:
         value = getattr(settings, name)
         if value != defaults[name]:
-            words += [f"--{name.replace('_', '-')}", str(value).removesuffix(".0")]
+            words += [f"--{name.replace('_', '-')}", _text(value)]
     words += ["--tasks", ",".join(settings.tasks)] if settings.tasks != defaults["tasks"] else []
     words += [f"--{flag.replace('_', '-')}" for flag in _FLAGS if getattr(settings, flag)]
     for override in settings.overrides:  # those in files too: a file may change or be elsewhere
         if override.editor == editor:  # others are of no use in a run without their editor
             words += ["--set", f"{override.editor}.{override.field}={_as_yaml(override.value)}"]
     return words
+
+
+def _text(value: object) -> str:
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _as_yaml(value: object) -> str:

@@ -17,7 +17,7 @@ from collapse_tests.engine.bench import Bench
 from collapse_tests.engine.runner import BatchRunner, error_record
 from collapse_tests.engine.setting_up import make_editor, prepare_for
 from collapse_tests.engine.task_set import TaskSet
-from collapse_tests.errors import CollapseError, RestorationError
+from collapse_tests.errors import CollapseError, InfrastructureError, RestorationError
 from collapse_tests.models.loading import load_model
 from collapse_tests.models.workload import requests_per_batch
 from collapse_tests.records import Record
@@ -26,7 +26,7 @@ from collapse_tests.sequence.cases import SequenceCase
 from collapse_tests.sequence.records import sequence_error_record
 from collapse_tests.sequence.runs import SequenceRuns
 from collapse_tests.sequence_record import SequenceRecord
-from collapse_tests.settings import DEFAULT_PPL_TEXTS, Settings
+from collapse_tests.settings import DEFAULT_PPL_TEXTS, Downstream, Settings
 
 __all__ = ["Gate", "Outcome"]
 
@@ -120,6 +120,10 @@ class Gate:
         except CollapseError as error:
             shown = self._has_shown(error)
             return Outcome(sequence_error_record(case, self.settings, self.worker, error), repeated=shown)
+        except Exception as error:
+            self._drop()  # wherever the sequence stood, these weights are not to be trusted
+            told = InfrastructureError(f"the gate raised {type(error).__name__}: {error}")
+            return Outcome(sequence_error_record(case, self.settings, self.worker, told))
         if self._sequences is not None and self._sequences.spoiled is not None:
             self._say(f"{self._sequences.spoiled}; the model is loaded again")
             self._drop()
@@ -197,9 +201,17 @@ class Gate:
             texts = load_texts(self.settings.ppl_texts or DEFAULT_PPL_TEXTS)
             downstream = self._tasks.downstream()  # their data is loaded before the model
             loaded = load_model(model, self.settings, self._say)
-            self._bench = Bench(loaded, texts, self.settings.ppl_limit, downstream)
-            self._say(f"unedited {model}: ME-PPL {self._bench.unedited.me_ppl:,.2f}")
+            bench = Bench(loaded, texts, self.settings.ppl_limit, downstream)
+            self._say(f"unedited {model}: ME-PPL {bench.unedited.me_ppl:,.2f}")
+            if self._measures_tasks:
+                _ = bench.downstream  # what is wrong with them shows before anything is edited
+            self._bench = bench
         return self._bench
+
+    @property
+    def _measures_tasks(self) -> bool:
+        sequences = self.settings.scenarios or self.settings.machines
+        return self.settings.downstream is not Downstream.FINAL or bool(sequences)
 
     def _prepare(self, editor: Editor, case: Case | SequenceCase, bench: Bench) -> None:
         """Its one-off work, after which the model has to be as before."""

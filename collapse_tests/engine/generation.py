@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from collapse_tests.models.editable import EditableModel
-from collapse_tests.models.workload import scoring_budget
+from collapse_tests.models.workload import decoding_budget
 
 __all__ = ["Generated", "decode", "generate"]
 
@@ -44,11 +44,18 @@ def generate(
     rows = [list(prompt)[-room:] for prompt in prompts]
     found: dict[int, Generated] = {}
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    budget = decoding_budget(model)
     while order:
         widest = len(rows[order[-1]]) + max_tokens
-        size = max(1, scoring_budget(model).tokens // widest)
-        batch, order = order[-size:], order[:-size]
-        found.update(zip(batch, decode(model, [rows[index] for index in batch], max_tokens, until), strict=True))
+
+        def longest(rest: list[int] = order, widest: int = widest) -> dict[int, Generated]:
+            batch = rest[-max(1, budget.tokens // widest) :]
+            texts = decode(model, [rows[index] for index in batch], max_tokens, until)
+            return dict(zip(batch, texts, strict=True))
+
+        decoded = budget.run(longest, least=widest)
+        found |= decoded
+        order = order[: -len(decoded)]
     return [found[index] for index in range(len(rows))]
 
 
@@ -70,9 +77,11 @@ def decode(
     # The library decodes from the last column, so prompts end there: padded on the left.
     ids = torch.tensor([[*[0] * (width - len(row)), *row] for row in rows], device=model.device)
     real = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device)
-    ends: Any = model.tokenizer.eos_token_id
+    # A chat model may have several, which only its own configuration names.
+    ends: Any = getattr(model.model.generation_config, "eos_token_id", None) or model.tokenizer.eos_token_id
+    filler = ends[0] if isinstance(ends, list) else ends
     config: Any = GenerationConfig(
-        do_sample=False, max_new_tokens=max_tokens, eos_token_id=ends, pad_token_id=ends or 0
+        do_sample=False, max_new_tokens=max_tokens, eos_token_id=ends, pad_token_id=filler or 0
     )
     finite = torch.ones(len(rows), dtype=torch.bool, device=model.device)
 

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from collapse_tests.engine.downstream import Downstream
 from collapse_tests.engine.scoring import Scorer
+from collapse_tests.errors import CollapseError, InfrastructureError
 from collapse_tests.metrics.downstream.catalogue import expand_tasks
 from collapse_tests.metrics.downstream.loading import LoadedTask, load_task
 from collapse_tests.metrics.downstream.plan import plan_task
@@ -46,8 +47,17 @@ class TaskSet:
         loaded = self._loaded
 
         def make(scorer: Scorer) -> Downstream:
-            planned = [plan_task(task, scorer.model, self.settings.tasks_limit) for task in loaded]
-            made = Downstream(scorer, planned, gate_on_drop=self.settings.gate_on_drop)
+            try:
+                planned = [plan_task(task, scorer.model, self.settings.tasks_limit) for task in loaded]
+                made = Downstream(scorer, planned, gate_on_drop=self.settings.gate_on_drop)
+            except CollapseError:
+                raise
+            except Exception as error:
+                names = ", ".join(task.name for task in loaded)
+                raise InfrastructureError(
+                    f"the tasks {names} could not be measured on the unedited model "
+                    f"({type(error).__name__}: {error}); choose others with --tasks, or --downstream never"
+                ) from error
             self._say(f"unedited {scorer.model.name}: {', '.join(map(_told, made.unedited()))}")
             return made
 

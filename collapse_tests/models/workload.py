@@ -13,6 +13,7 @@ from collapse_tests.models.editable import EditableModel
 from collapse_tests.models.memory import TokenBudget
 
 __all__ = [
+    "decoding_budget",
     "generated_rows",
     "gradient_budget",
     "kept_tokens",
@@ -82,6 +83,13 @@ def kept_tokens(model: EditableModel) -> int:
     """Tokens whose hidden states to keep between batches of edits."""
     room = _CPU_STATES_BYTES if _on_cpu(model) else _STATES_SHARE * _free_bytes(model.device)
     return int(room / (_width(model) * model.dtype.itemsize))
+
+
+def decoding_budget(model: EditableModel) -> TokenBudget:
+    """Tokens per batch of texts that are decoded, whose keys and values of every block are held."""
+    if _on_cpu(model):
+        return TokenBudget(_CPU_SCORING_TOKENS)
+    return TokenBudget(min(_GPU_SCORING_TOKENS, _fitting(model, blocks=model.n_blocks)))
 
 
 def gradient_budget(model: EditableModel) -> TokenBudget:

@@ -108,8 +108,8 @@ def _task_label(result: TaskResult) -> str:
 def _task(result: TaskResult) -> str:
     """A task's score before and after the edit and what it says."""
     return (
-        f"{result.metric} {result.unedited:.2f} → {result.edited:.2f} (chance {result.chance:.2f}, "
-        f"p = {result.p_value:.2g}), {result.verdict}; {result.lost} lost, {result.gained} gained"
+        f"{result.metric} {result.unedited:.2f} → {result.edited:.2f}, {result.verdict} ({result.chance:.2f}, "
+        f"p = {result.p_value:.1g}); {result.lost} lost, {result.gained} gained (p = {result.drop_p_value:.1g})"
     )
 
 

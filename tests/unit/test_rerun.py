@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from collapse_tests.cases import Case
 from collapse_tests.edit_request import EditRequest
 from collapse_tests.option_values import parse_overrides
 from collapse_tests.rerun import rerun_command
-from collapse_tests.settings import Override, Settings
+from collapse_tests.settings import Downstream, Override, Settings
 
 REQUEST = EditRequest("Oslo is in", "Oslo", "Peru")
 
@@ -32,6 +33,10 @@ def test_defaults_are_left_out() -> None:
         ({"edits_limit": 5}, ["--edits-limit", "5"]),
         ({"edits_sample": 7}, ["--edits-sample", "7"]),
         ({"ppl_texts": "it's a path.txt"}, ["--ppl-texts", "it's a path.txt"]),
+        ({"tasks_data": Path("data/v1.0")}, ["--tasks-data", "data/v1.0"]),
+        ({"tasks": ("piqa", "default")}, ["--tasks", "piqa,default"]),
+        ({"gate_on_drop": True}, ["--gate-on-drop"]),
+        ({"downstream": Downstream.SUSPECT}, ["--downstream", "suspect"]),
         ({"device": "cuda:1"}, ["--device", "cuda:1"]),
         ({"dtype": "bfloat16"}, ["--dtype", "bfloat16"]),
         ({"seed": 3}, ["--seed", "3"]),

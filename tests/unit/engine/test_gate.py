@@ -277,3 +277,20 @@ def test_a_task_that_does_not_exist_is_an_error_before_the_model_is_loaded(setti
     assert record.verdict is Verdict.ERROR
     assert "--tasks-data 'nowhere' is no directory" in str(record.error)
     assert not any(line.startswith("loading") for line in said)
+
+
+def test_tasks_that_cannot_be_measured_are_told_once_and_before_anything_is_edited(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise ZeroDivisionError("on purpose")
+
+    monkeypatch.setattr("collapse_tests.engine.task_set.plan_task", fail)
+    monkeypatch.setattr(Tidy, "compute_updates", fail)
+    settings = replace(settings, downstream=Downstream.SUSPECT, batch_size=None)
+    wanted = cases(settings, editor(Tidy))
+    gate = Gate(settings, wanted)
+    outcomes = [gate.outcome(case) for case in wanted]
+    assert all("ZeroDivisionError: on purpose" in str(outcome.record.error) for outcome in outcomes)
+    assert all("choose others with --tasks" in str(outcome.record.error) for outcome in outcomes)
+    assert [outcome.repeated for outcome in outcomes] == [False, True, True, True, True]
