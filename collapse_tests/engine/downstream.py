@@ -13,22 +13,20 @@ import torch
 
 from collapse_tests.engine.generation import Generated, generate
 from collapse_tests.engine.scoring import RowCache, Scorer
-from collapse_tests.errors import InfrastructureError
+from collapse_tests.errors import InfrastructureError, UsageError
 from collapse_tests.metrics.downstream.plan import Generation, PlannedPart, PlannedTask
 from collapse_tests.metrics.item_scores import ChanceModel, ItemScores
 from collapse_tests.metrics.rows import RowScore
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.records import TaskResult
 from collapse_tests.verdict import choice_chance, generative_floor, task_verdict
+from collapse_tests.verdict.permutation import evenly_spaced
 from collapse_tests.weight_update import WeightUpdate
 
 __all__ = ["Downstream"]
 
 #: Tokens that lm-eval generates where a task does not say.
 _DEFAULT_TOKENS = 256
-
-#: Items on which the floor of a generative task is found; it takes each answer against each item.
-_FLOOR_ITEMS = 300
 
 
 class Downstream:
@@ -41,6 +39,7 @@ class Downstream:
 
     Raises:
         InfrastructureError: the unedited model's scores are not finite.
+        UsageError: a task's items get parts of a point without being graded answers.
     """
 
     def __init__(self, scorer: Scorer, tasks: Sequence[PlannedTask], *, gate_on_drop: bool = False) -> None:
@@ -54,6 +53,11 @@ class Downstream:
         for task, items in zip(self.tasks, self._unedited, strict=True):
             if not items.finite:
                 raise InfrastructureError(f"the unedited model's scores on the task {task.name} are not finite numbers")
+            if items.cross is None and not set(items.values) <= {0.0, 1.0}:
+                raise UsageError(
+                    f"--tasks {task.name!r}: its {task.metric} gives parts of a point, which cannot be tested against "
+                    "chance; leave it out"
+                )
         self._chance = [
             _chance(task, answers) for task, answers in zip(self.tasks, self._by_task(scores, texts), strict=True)
         ]
@@ -164,7 +168,7 @@ def _chance(task: PlannedTask, measured: tuple[Sequence[RowScore], Sequence[Gene
 
 def _floor(part: PlannedPart, answers: Sequence[str]) -> ChanceModel:
     references = part.references
-    some = range(0, len(references), -(-len(references) // _FLOOR_ITEMS))
+    some = evenly_spaced(len(references))
     floor = generative_floor(
         [references[index] for index in some],
         [answers[index] for index in some] if answers else [],

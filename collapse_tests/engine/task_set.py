@@ -29,11 +29,19 @@ class TaskSet:
     def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
         self.settings = settings
         self._say = say
+        self._failure: CollapseError | None = None
 
     @cached_property
     def _loaded(self) -> list[LoadedTask]:
+        # Every batch asks again, and would wait again for what was not there.
+        if self._failure is not None:
+            raise self._failure
         tasks = expand_tasks(self.settings.tasks)
-        return [load_task(task, self.settings.tasks_data, self._say) for task in tasks]
+        try:
+            return [load_task(task, self.settings.tasks_data, self._say) for task in tasks]
+        except CollapseError as error:
+            self._failure = error
+            raise
 
     def downstream(self) -> Callable[[Scorer], Downstream] | None:
         """What makes the tasks of a model, or None where none are measured; loads their data.

@@ -12,7 +12,9 @@ from collapse_tests.metrics.item_scores import ChanceModel
 __all__ = ["choice_chance", "generative_floor"]
 
 
-def choice_chance(n_options: Sequence[int], gold: Sequence[int], lengths: Sequence[Sequence[float]]) -> ChanceModel:
+def choice_chance(
+    n_options: Sequence[int], gold: Sequence[int | Sequence[int]], lengths: Sequence[Sequence[float]]
+) -> ChanceModel:
     """Chance on multiple choice: the best of 1/k, one label for all, always the shortest, always the longest option.
 
     What follows a constant strategy always scores the same, and what follows it loosely scores about that. Either is
@@ -21,7 +23,7 @@ def choice_chance(n_options: Sequence[int], gold: Sequence[int], lengths: Sequen
 
     Args:
         n_options: per item, how many options.
-        gold: per item, index of the right one.
+        gold: per item, index of the right one, or the different indices of several that each count as right.
         lengths: per item, length of each option, in the unit that scores grow with, such as tokens or characters.
             Options of equal length share an item equally.
 
@@ -30,23 +32,27 @@ def choice_chance(n_options: Sequence[int], gold: Sequence[int], lengths: Sequen
     """
     if not n_options:
         raise ValueError("chance is asked for on no items")
-    for options, label, sizes in zip(n_options, gold, lengths, strict=True):
-        if not 0 <= label < options or len(sizes) != options:
-            raise ValueError(f"an item has {options} options, right option {label} and {len(sizes)} lengths")
-    guesses = tuple(1 / options for options in n_options)
+    rights = [(labels,) if isinstance(labels, int) else tuple(labels) for labels in gold]
+    for options, labels, sizes in zip(n_options, rights, lengths, strict=True):
+        if not set(labels) <= set(range(options)) or len(sizes) != options:
+            told = ", ".join(map(str, labels))
+            raise ValueError(f"an item has {options} options, right option {told} and {len(sizes)} lengths")
+    guesses = tuple(len(labels) / options for options, labels in zip(n_options, rights, strict=True))
+    items = list(zip(rights, lengths, strict=True))
+    by_label = Counter(chain.from_iterable(rights))
     reached = {
         "1/k": fmean(guesses),
-        "majority label": max(Counter(gold).values()) / len(gold),
-        "shortest option": fmean(_share(label, sizes, min(sizes)) for label, sizes in zip(gold, lengths, strict=True)),
-        "longest option": fmean(_share(label, sizes, max(sizes)) for label, sizes in zip(gold, lengths, strict=True)),
+        "majority label": max(by_label.values(), default=0) / len(rights),
+        "shortest option": fmean(_share(right, sizes, min(sizes)) for right, sizes in items),
+        "longest option": fmean(_share(right, sizes, max(sizes)) for right, sizes in items),
     }
     # Of strategies that reach the same, the first.
     best = max(reached, key=lambda name: reached[name])
-    return ChanceModel(guesses if best == "1/k" else (reached[best],) * len(gold), best)
+    return ChanceModel(guesses if best == "1/k" else (reached[best],) * len(rights), best)
 
 
-def _share(label: int, sizes: Sequence[float], chosen: float) -> float:
-    return 1 / sizes.count(chosen) if sizes[label] == chosen else 0.0
+def _share(right: Sequence[int], sizes: Sequence[float], chosen: float) -> float:
+    return sum(sizes[label] == chosen for label in right) / sizes.count(chosen)
 
 
 def generative_floor(

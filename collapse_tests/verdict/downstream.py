@@ -6,15 +6,22 @@ docs/downstream-verdict.md gives the reasons for the levels and how often they e
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from statistics import fmean
 
 import numpy as np
 
-from collapse_tests.metrics.item_scores import ChanceModel, ItemScores
+from collapse_tests.metrics.item_scores import ChanceModel, CrossScore, ItemScores
 from collapse_tests.records import TaskResult, TaskVerdict
 from collapse_tests.verdict.exact import drop_p_value, fewest_hits, passes_again, upper_tail
-from collapse_tests.verdict.permutation import permutation_p_value, predicted_totals, shuffled_totals, total_to_exceed
+from collapse_tests.verdict.permutation import (
+    evenly_spaced,
+    permutation_p_value,
+    predicted_totals,
+    shuffled_totals,
+    total_to_exceed,
+)
 
 __all__ = ["ALPHA", "DROP_ALPHA", "MARGIN", "has_margin", "task_verdict"]
 
@@ -41,7 +48,8 @@ def task_verdict(
     """The verdict on one task under one edit.
 
     Right and wrong answers are tested exactly and one-sided: the hits against the Poisson-binomial distribution of
-    `chance`. Graded values are tested by shuffling references among items; a mean at or below `chance` has p = 1.
+    `chance`. Graded values are tested by shuffling references among items, of which at most 300, spread
+    evenly, take part; a mean of theirs at or below `chance` has p = 1.
 
     Scores of the edited model that are not finite are `RANDOM` wherever the unedited model's were finite: NaN makes an
     arg max pick the first option, which is right often enough to pass.
@@ -100,9 +108,9 @@ def has_margin(chance: ChanceModel, unedited: ItemScores, alpha: float = ALPHA) 
     if unedited.cross is None:
         hits = int(sum(unedited.values))
         return passes_again(hits, len(unedited.values), fewest_hits(chance.rates, alpha)) >= MARGIN
-    shuffled = shuffled_totals(unedited.values, unedited.cross)
-    bar = max(total_to_exceed(shuffled, alpha), sum(chance.rates))
-    return float(np.mean(predicted_totals(unedited.values) > bar)) >= MARGIN
+    values, cross, floor = _shuffled_items(chance, unedited.values, unedited.cross)
+    bar = max(total_to_exceed(shuffled_totals(values, cross), alpha), floor)
+    return float(np.mean(predicted_totals(values) > bar)) >= MARGIN
 
 
 def _changes(unedited: ItemScores, edited: ItemScores) -> tuple[int, int]:
@@ -112,12 +120,23 @@ def _changes(unedited: ItemScores, edited: ItemScores) -> tuple[int, int]:
 
 
 def _p_value(chance: ChanceModel, scores: ItemScores) -> float:
-    total = sum(scores.values)
     if scores.cross is None:
-        return float(upper_tail(chance.rates)[int(total)])
-    if total <= sum(chance.rates):
-        return 1.0
-    return permutation_p_value(total, shuffled_totals(scores.values, scores.cross))
+        return float(upper_tail(chance.rates)[int(sum(scores.values))])
+    values, cross, floor = _shuffled_items(chance, scores.values, scores.cross)
+    total = sum(values)
+    return 1.0 if total <= floor else permutation_p_value(total, shuffled_totals(values, cross))
+
+
+def _shuffled_items(
+    chance: ChanceModel, values: Sequence[float], cross: CrossScore
+) -> tuple[list[float], CrossScore, float]:
+    """The items that take part in shuffling: their values, their `cross`, and the total that chance reaches."""
+    chosen = evenly_spaced(len(values))
+    return (
+        [values[place] for place in chosen],
+        lambda answer, item: cross(chosen[answer], chosen[item]),
+        sum(chance.rates[place] for place in chosen),
+    )
 
 
 def _finite(scores: ItemScores) -> bool:

@@ -10,16 +10,33 @@ from numpy.typing import NDArray
 
 from collapse_tests.metrics.item_scores import CrossScore
 
-__all__ = ["PERMUTATIONS", "permutation_p_value", "predicted_totals", "shuffled_totals", "total_to_exceed"]
+__all__ = [
+    "PERMUTATIONS",
+    "evenly_spaced",
+    "permutation_p_value",
+    "predicted_totals",
+    "shuffled_totals",
+    "total_to_exceed",
+]
 
 #: Orders drawn, beside the observed one; p-values are multiples of 1/10,000.
 PERMUTATIONS = 9999
+
+#: Most items that answers are compared across; the cost grows with their square.
+_MOST_ITEMS = 300
 
 # One seed for every run, so that the same answers always get the same verdict.
 _SEED = 20240811
 _CHUNK = 1000
 # Sums of the same numbers in another order differ in their last digits, and must count as equal.
 _ROUNDING = 1e-9
+
+
+def evenly_spaced(items: int) -> list[int]:
+    """The items, of 0 to n − 1, whose answers are put against one another: all, or 300 spread evenly over them."""
+    if items <= _MOST_ITEMS:
+        return list(range(items))
+    return [place * items // _MOST_ITEMS for place in range(_MOST_ITEMS)]
 
 
 def shuffled_totals(values: Sequence[float], cross: CrossScore) -> NDArray[np.float64]:

@@ -294,6 +294,8 @@ def test_task_data_is_looked_for_before_a_model_is_loaded(pytester: pytest.Pytes
     with pytest.raises(UsageError, match="is no directory"):
         settings(pytester, "--tasks", "piqa", "--tasks-data=nowhere")
     assert settings(pytester, f"--tasks-data={pytester.path}").tasks_data == pytester.path  # no task needs it
+    # What a group consists of is seen when it is loaded.
+    assert settings(pytester, "--tasks=mmlu_stem", f"--tasks-data={pytester.path}").tasks == ("mmlu_stem",)
 
 
 def test_a_bad_boolean_in_the_ini_file_is_a_usage_error(pytester: pytest.Pytester) -> None:

@@ -37,6 +37,11 @@ class TaskName:
         """Whether it is one of the project's own."""
         return self.name in SHIPPED_TASKS
 
+    @property
+    def known(self) -> bool:
+        """Whether `parts` are lm-eval's single tasks; any other name may be a group or a tag."""
+        return self.name in _KNOWN
+
 
 #: The tasks of 'The Butterfly Effect of Model Editing', section 4.1. Its figure for LAMBADA (0.68 for Llama 2 7B) fits
 #: `lambada_standard`, as `lambada_openai` is at 0.73; that for MMLU the unweighted mean of four subjects.

@@ -17,12 +17,18 @@ Rows = list[dict[str, Any]]
 #: Splits that a task definition may ask for.
 _SPLITS = ("train", "validation", "test", "dev")
 
+#: Those that a task evaluates on.
+_EVALUATED = ("test", "validation")
+
 #: What else a task's files are called.
 _ALIASES = {"squadv2": ("squad_v2",), "lambada_standard": ("lambada",), "lambada_openai": ("lambada",)}
 
 
 def read_splits(task: str, folder: Path) -> dict[str, Rows]:
-    """Rows of `task` by split; a file without a split in its name stands for all of them.
+    """Rows of `task` by split; a file without a split in its name stands for `test` and `validation`.
+
+    It does not for the splits that few-shot prompts draw from, which would show the answers. Splits of the same file
+    share one list.
 
     Looked for are `TASK.jsonl`, `.json` and `.csv`, and `TASK_SPLIT` likewise, in the folder and those below it; for a
     subject of MMLU also under the subject's name. Lines of JSON and lists are taken as they are, SQuAD's nesting and
@@ -35,9 +41,9 @@ def read_splits(task: str, folder: Path) -> dict[str, Rows]:
         raise UsageError(f"--tasks-data {str(folder)!r} is no directory; give the one that holds the tasks' files")
     files = {split: _find(task, f"_{split}", folder) for split in _SPLITS}
     whole = _find(task, "", folder)
-    # One set of items serves whatever split the task evaluates on.
+    # One set of items serves whichever of the two the task evaluates on.
     fallback = whole or next((path for path in (files["test"], files["validation"], files["dev"]) if path), None)
-    found = {split: path or fallback for split, path in files.items()}
+    found = {split: path or (fallback if split in _EVALUATED else None) for split, path in files.items()}
     rows = {path: _read(path) for path in found.values() if path is not None}
     if not rows:
         raise UsageError(

@@ -7,26 +7,23 @@ requests and rendered templates are kept, and only responses are put in and take
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
+from types import SimpleNamespace
 from typing import Any
 
 from collapse_tests.errors import InfrastructureError, UsageError
 from collapse_tests.metrics.downstream.encoding import continuation_pairs, rolling_pairs
+from collapse_tests.metrics.downstream.gating import GATING, GRADED, gating_metric, numbers
 from collapse_tests.metrics.downstream.loading import LoadedTask, quiet
+from collapse_tests.metrics.downstream.templates import ByDocument
 from collapse_tests.metrics.item_scores import CrossScore, ItemScores
 from collapse_tests.metrics.rows import ForkedRow, RowScore
 from collapse_tests.models.editable import EditableModel
 
 __all__ = ["Generation", "PlannedPart", "PlannedTask", "Response", "plan_task"]
-
-#: Metrics of which every item has a value from 0 to 1, the first of them that a task has being the one that gates.
-_GATING = ("acc", "exact_match", "em", "f1")
-
-#: Those that are more than right or wrong.
-_GRADED = ("f1",)
 
 #: lm-eval's default seed for the examples of a few-shot prompt.
 _FEWSHOT_SEED = 1234
@@ -88,15 +85,15 @@ class PlannedPart:
         """lm-eval's name."""
         return str(self.task.config.task)
 
-    @property
+    @cached_property
     def metric(self) -> str | None:
-        """The metric that gates, or None where no metric has a value from 0 to 1 for each item."""
-        return next((metric for metric in _GATING if metric in self.task.aggregation()), None)
+        """The metric that gates, or None where no metric can have a value from 0 to 1 for each item."""
+        return gating_metric(self.task)
 
     def _remember_templates(self) -> None:
         for name in ("doc_to_text", "doc_to_target", "doc_to_choice"):
             if hasattr(self.task, name):
-                setattr(self.task, name, _by_document(getattr(self.task, name)))
+                setattr(self.task, name, ByDocument.of(getattr(self.task, name)))
 
     # Requests ---------------------------------------------------------------------------------------------
 
@@ -136,15 +133,16 @@ class PlannedPart:
         """Whether every item has options."""
         return bool(self.task.OUTPUT_TYPE == "multiple_choice")
 
-    def options(self) -> list[tuple[list[str], int]]:
-        """The options of every item and the index of the right one, the first of several."""
+    def options(self) -> list[tuple[list[str], tuple[int, ...]]]:
+        """The options of every item and the indices of those that count as right."""
         found = []
         for document in self.documents.values():
             options = [str(option) for option in self.task.doc_to_choice(document)]
             by_input = getattr(self.task, "multiple_input", 0)
             gold = (self.task.doc_to_text if by_input else self.task.doc_to_target)(document)
-            gold = gold[0] if isinstance(gold, list) else gold
-            found.append((options, options.index(gold) if isinstance(gold, str) else int(gold)))
+            labels = gold if isinstance(gold, list) else [gold]
+            right = {options.index(label) if isinstance(label, str) else int(label) for label in labels}
+            found.append((options, tuple(sorted(right))))
         return found
 
     @cached_property
@@ -161,7 +159,12 @@ class PlannedPart:
         """What `text` would get as the answer to the item of that index."""
         if not self.generations:
             return float(text in self.references[item])
-        return float(self.task.process_results(self._documents[item], [text])[self.metric])
+        document = self._documents[item]
+        # As in `results`: the first of the task's filters.
+        response = SimpleNamespace(resps=[text], doc=document, filtered_resps={})
+        self.task._filters[0].apply([response])
+        filtered = list(response.filtered_resps.values())
+        return float(self.task.process_results(document, filtered)[self.metric])
 
     # Responses --------------------------------------------------------------------------------------------
 
@@ -251,14 +254,14 @@ class PlannedTask:
         means: list[float] = []
         for part, responses in zip(self.parts, self.split(scores, texts), strict=True):
             found = part.results(responses)[self.metric]
-            values += map(float, found)
+            values += numbers(found, self.name, self.metric)
             means.append(part.aggregated(self.metric, found))
         finite = finite and all(math.isfinite(score.nll) for score in scores)
         return ItemScores(tuple(values), fmean(means) if finite else math.nan, finite, self._cross(texts))
 
     def _cross(self, texts: Sequence[str]) -> CrossScore | None:
         """What each text would get on each other item, where items get more than right or wrong."""
-        if self.metric not in _GRADED:
+        if self.metric not in GRADED:
             return None
         places = [(part, item) for part in self.parts for item in range(len(part.documents))]
 
@@ -279,21 +282,7 @@ def plan_task(task: LoadedTask, model: EditableModel, limit: int | None) -> Plan
     planned = PlannedTask(task.name, [PlannedPart(part, model, limit) for part in task.parts])
     if planned.metric is None:
         raise UsageError(
-            f"--tasks {task.name!r}: it reports none of {', '.join(_GATING)} for each item, so there is no accuracy to "
+            f"--tasks {task.name!r}: it reports none of {', '.join(GATING)} for each item, so there is no accuracy to "
             "compare with chance; leave it out"
         )
     return planned
-
-
-def _by_document(render: Callable[..., Any]) -> Callable[..., Any]:
-    """`render(doc)`, remembered for as long as the document lives; the task keeps its documents."""
-    known: dict[int, tuple[Any, Any]] = {}
-
-    def remembered(doc: Any, *args: Any, **kwargs: Any) -> Any:
-        if args or kwargs:
-            return render(doc, *args, **kwargs)
-        if id(doc) not in known:
-            known[id(doc)] = (doc, render(doc))  # the document is held, so that its id stays its own
-        return known[id(doc)][1]
-
-    return remembered

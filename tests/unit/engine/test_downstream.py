@@ -12,6 +12,7 @@ import torch
 from collapse_tests.engine.downstream import Downstream
 from collapse_tests.engine.generation import generate
 from collapse_tests.engine.scoring import RowCache, Scorer
+from collapse_tests.errors import UsageError
 from collapse_tests.metrics.downstream.loading import LoadedTask, quiet
 from collapse_tests.metrics.downstream.plan import PlannedPart, PlannedTask, plan_task
 from collapse_tests.models.editable import EditableModel
@@ -129,6 +130,27 @@ def test_numbers_that_are_not_finite_never_pass(tasks: Path, value: float) -> No
     for result in downstream.measure([broken])[0]:
         assert math.isnan(result.edited)
         assert result.verdict is not TaskVerdict.ABOVE
+
+
+def test_parts_of_a_point_cannot_be_tested(tasks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = shared_model("llama")
+    planned = plan(tasks, "tiny_choice", model)
+    (part,) = planned.parts
+    monkeypatch.setattr(part.task.config, "process_results", lambda doc, results: {"acc": 0.25})
+    with pytest.raises(
+        UsageError, match="--tasks 'tiny_choice': its acc gives parts of a point, which cannot be tested"
+    ):
+        Downstream(Scorer(model), [planned])
+
+
+def test_several_right_options_are_all_chances(tasks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = plan(tasks, "tiny_choice", shared_model("llama"))
+    (part,) = planned.parts
+    monkeypatch.setattr(part.task, "doc_to_target", lambda doc: [1, 0])
+    monkeypatch.setattr(part.task, "multiple_target", 2)
+    assert {right for _, right in part.options()} == {(0, 1)}
+    (result,) = Downstream(Scorer(shared_model("llama")), [planned]).unedited()
+    assert result.chance == 1.0
 
 
 @pytest.mark.parametrize("family", FAMILIES)

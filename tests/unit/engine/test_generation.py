@@ -33,11 +33,11 @@ def test_half_as_many_where_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> 
     expected = generate(model, prompts(), 5)
     decode, sizes = generation.decode, list[int]()
 
-    def small(model: EditableModel, rows: list[list[int]], *rest: object) -> object:
+    def small(model: EditableModel, rows: list[list[int]], tokens: int, until: tuple[str, ...]) -> object:
         sizes.append(len(rows))
         if len(rows) > 2:
             raise torch.OutOfMemoryError
-        return decode(model, rows, *rest)
+        return decode(model, rows, tokens, until)
 
     monkeypatch.setattr("collapse_tests.engine.generation.decode", small)
     assert generate(model, prompts(), 5) == expected

@@ -50,18 +50,29 @@ def test_a_tie_names_the_guess() -> None:
     assert choice_chance([3] * 3, [0, 1, 2], [[1, 1, 1]] * 3).note == "1/k"
 
 
+def test_each_of_several_right_options_counts() -> None:
+    found = choice_chance([4, 4], [[0, 1, 2], 3], [[1, 1, 1, 1]] * 2)
+    assert (found.note, found.rates) == ("1/k", (0.75, 0.25))
+    found = choice_chance([4] * 3, [[0, 3], [3], (1, 3)], [[1, 1, 1, 1]] * 3)
+    assert (found.note, found.rates) == ("majority label", (1.0,) * 3)
+    found = choice_chance([4] * 2, [[0, 1], [2, 3]], [[5, 5, 1, 5], [1, 1, 5, 5]])
+    assert found.note == "longest option"
+    assert found.rates[0] == pytest.approx((2 / 3 + 1) / 2)
+
+
 @pytest.mark.parametrize(
     ("n_options", "gold", "lengths"),
     [
         ([], [], []),
         ([2], [2], [[1, 1]]),
         ([2], [-1], [[1, 1]]),
+        ([2], [[0, 2]], [[1, 1]]),
         ([2], [0], [[1, 1, 1]]),
         ([2, 2], [0], [[1, 1], [1, 1]]),
     ],
 )
 def test_what_does_not_fit_together_is_refused(
-    n_options: list[int], gold: list[int], lengths: list[list[float]]
+    n_options: list[int], gold: list[int | list[int]], lengths: list[list[float]]
 ) -> None:
     with pytest.raises(ValueError, match=r"items|options|argument"):
         choice_chance(n_options, gold, lengths)

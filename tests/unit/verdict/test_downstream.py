@@ -319,3 +319,17 @@ def test_results_are_plain_numbers_whatever_the_scores_are_made_of() -> None:
     for name in TaskResult.__slots__:
         assert type(getattr(found, name)) is type(getattr(plain, name))
         assert not isinstance(getattr(found, name), np.generic)
+
+
+def test_graded_answers_to_many_items_are_compared_across_300_of_them() -> None:
+    calls: set[tuple[int, int]] = set()
+
+    def cross(answer: int, item: int) -> float:
+        calls.add((answer, item))
+        return 0.9 * (answer == item)
+
+    scores = ItemScores((0.9,) * 1200, 0.9, finite=True, cross=cross)
+    result = task_verdict("task", "f1", ChanceModel((0.1,) * 1200, "1/n"), scores, scores)
+    assert (result.items, result.verdict) == (1200, TaskVerdict.ABOVE)
+    assert len(calls) == 300**2
+    assert max(calls) == (1196, 1196)

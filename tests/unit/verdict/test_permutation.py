@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from collapse_tests.verdict.exact import passes_again
 from collapse_tests.verdict.permutation import (
     PERMUTATIONS,
+    evenly_spaced,
     permutation_p_value,
     predicted_totals,
     shuffled_totals,
@@ -56,3 +58,11 @@ def test_predicted_totals_of_right_and_wrong_are_beta_binomial(right: int) -> No
     totals = predicted_totals([1.0] * right + [0.0] * (30 - right))
     for needed in (1, right, right + 2):
         assert np.mean(totals >= needed) == pytest.approx(passes_again(right, 30, needed), abs=0.015)
+
+
+def test_many_items_are_represented_by_300_of_them() -> None:
+    assert evenly_spaced(300) == list(range(300))
+    chosen = evenly_spaced(1001)
+    assert len(set(chosen)) == 300
+    assert {after - before for before, after in itertools.pairwise(chosen)} == {3, 4}
+    assert 0 <= chosen[0] < chosen[-1] < 1001

@@ -16,10 +16,11 @@ def write(folder: Path, name: str, text: str) -> None:
     (folder / name).write_text(text, encoding="utf-8")
 
 
-def test_one_file_stands_for_all_splits(tmp_path: Path) -> None:
+def test_one_file_stands_for_what_is_evaluated_and_not_for_examples(tmp_path: Path) -> None:
     write(tmp_path, "hellaswag.jsonl", '{"a": 1}\n\n{"a": 2}\n')
     splits = read_splits("hellaswag", tmp_path)
     assert splits["validation"] == splits["test"] == [{"a": 1}, {"a": 2}]
+    assert splits.keys() == {"validation", "test"}
 
 
 def test_a_split_has_its_own_file(tmp_path: Path) -> None:
