@@ -22,6 +22,7 @@ __all__ = [
     "requests_per_batch",
     "scoring_budget",
     "trained_copies",
+    "update_bytes_in_memory",
     "updates_in_memory",
     "whole_updates_in_memory",
 ]
@@ -111,9 +112,14 @@ def trained_copies(model: EditableModel, copy_bytes: int) -> int:
     return max(1, int(_COPIES_SHARE * _free_bytes(model.device) / (_TENSORS_PER_COPY * copy_bytes)))
 
 
+def update_bytes_in_memory() -> int:
+    """Bytes of updates to hold together."""
+    return _UPDATES_BYTES
+
+
 def updates_in_memory(update_bytes: int) -> int:
     """Dense updates, of so many bytes each, to hold together."""
-    return max(1, _UPDATES_BYTES // max(1, update_bytes))
+    return max(1, update_bytes_in_memory() // max(1, update_bytes))
 
 
 def whole_updates_in_memory(model: EditableModel) -> int:

@@ -10,7 +10,7 @@ from collapse_tests.records import EditQuality, Perplexity, Record, TaskResult, 
 from collapse_tests.report.formatting import Notation, perplexity, shorten_end, significant
 from collapse_tests.report.rows import error_text, growth
 
-__all__ = ["failure_message", "one_line"]
+__all__ = ["failure_message", "one_line", "task_row"]
 
 _WIDTH = 100
 _LABEL = 15
@@ -44,6 +44,11 @@ def one_line(record: Record) -> str:
     return head + _NOTATION.edit(record.request, _WIDTH - cell_len(head))
 
 
+def task_row(result: TaskResult) -> tuple[str, str]:
+    """Label and text of a task's line: its score before and after the edit and what it says."""
+    return _task_label(result), _task(result)
+
+
 def _headline(record: Record) -> str:
     if record.reasons:
         return _NOTATION.show(record.reasons[0])
@@ -73,7 +78,7 @@ def _measurement_rows(record: Record) -> list[tuple[str, str]]:
     rows = [("also", _NOTATION.show(reason)) for reason in record.reasons[1:3]]
     rows.append(("ME-PPL", f"{_change(record)}, limit {perplexity(record.ppl_limit)}"))
     rows.append(("corpus PPL", f"{_corpus(record.unedited)} → {_corpus(record.edited)}"))
-    rows += [(_task_label(result), _task(result)) for result in record.tasks[:_TASKS]]
+    rows += map(task_row, record.tasks[:_TASKS])
     for label, key in (("denominator", "denominator"), ("update/weight", "update_norm_ratio")):
         if key in record.diagnostics:
             rows.append((label, significant(record.diagnostics[key])))

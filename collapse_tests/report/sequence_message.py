@@ -9,6 +9,7 @@ from rich.cells import cell_len
 
 from collapse_tests.records import Verdict
 from collapse_tests.report.formatting import Notation, perplexity, shorten_end, significant
+from collapse_tests.report.message import task_row
 from collapse_tests.report.sequences import me_ppl_curve, worst_me_ppl
 from collapse_tests.report.sparkline import sparkline
 from collapse_tests.report.store import scenario_text
@@ -21,6 +22,7 @@ _LABEL = 15
 _VALUE = _WIDTH - _LABEL - 2
 _ERROR_LINES = 8
 _STEPS = 5
+_TASKS = 8
 _NOTATION = Notation()
 
 
@@ -72,6 +74,7 @@ def _rows(record: SequenceRecord) -> list[tuple[str, str]]:
     if record.steps:
         rows.append(("curve", sparkline(me_ppl_curve(record), record.ppl_limit, _NOTATION, _VALUE)))
     rows += _step_rows(record)
+    rows += map(task_row, record.tasks[:_TASKS])
     if (search := record.search) is not None:
         tried = f"sequences tried {search.sequences:,}, edits computed {search.edits:,}"
         rows.append(("search", f"{tried}, known already {search.remembered:,}"))

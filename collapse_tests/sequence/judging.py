@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from collapse_tests.metrics.downstream.catalogue import when_measured
 from collapse_tests.records import EditQuality, Perplexity, TaskResult, Verdict
 from collapse_tests.sequence.node import Node
-from collapse_tests.verdict import judge
+from collapse_tests.settings import Downstream, Settings
+from collapse_tests.verdict import is_suspect, judge
 
-__all__ = ["edits", "first_collapse", "why_collapsed", "why_tasks"]
+__all__ = ["edits", "first_collapse", "tasks_are_due", "why_collapsed", "why_tasks"]
 
 #: Whether the last edit took is another question than whether the model collapsed.
 _TOOK = EditQuality(
@@ -34,6 +36,16 @@ def why_collapsed(node: Node, limit: float) -> tuple[str, ...]:
 def why_tasks(tasks: Sequence[TaskResult]) -> tuple[str, ...]:
     """The reasons that downstream accuracy gives to call a model collapsed; none if it is not."""
     return _reasons(Perplexity(1.0, 1.0, 1, 1), 2.0, tasks)
+
+
+def tasks_are_due(settings: Settings, unedited: Perplexity, last: Node) -> bool:
+    """Whether a run measures downstream tasks in the last state of a sequence."""
+    match when_measured(settings.downstream, settings.tasks):
+        case Downstream.NEVER:
+            return False
+        case Downstream.SUSPECT:
+            return is_suspect(unedited, last.perplexity, settings.suspect_growth)
+    return True
 
 
 def first_collapse(nodes: Sequence[Node], limit: float) -> int | None:

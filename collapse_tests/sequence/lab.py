@@ -17,6 +17,7 @@ from collapse_tests.editors.protocol import Editor
 from collapse_tests.errors import CollapseError, EditorError, InfrastructureError, RestorationError
 from collapse_tests.models.digest import digest_of, fingerprints
 from collapse_tests.models.memory import is_out_of_memory
+from collapse_tests.models.workload import update_bytes_in_memory
 from collapse_tests.records import EditQuality, Perplexity, TaskResult
 from collapse_tests.sequence.node import Edit, Node
 from collapse_tests.sequence.readings import Readings
@@ -41,25 +42,36 @@ class SequenceLab:
         readings: of the model.
         state: of the model's weights, unedited now.
         measure_tasks: measures downstream tasks; None where a run has none.
+        keeps_updates: whether any state can be come back to. Otherwise an update is gone as soon as it is in the
+            weights, and only the state where the weights are, or the unedited one, can be gone on from.
 
     Attributes:
         root: the unedited state.
         computed: edits computed and measured.
         remembered: edits asked for again, so that nothing was computed.
+        held_bytes: of the updates kept.
         spoiled: why the model copy must not be used any more, or None.
     """
 
     def __init__(
-        self, editor: Editor, readings: Readings, state: WeightState, measure_tasks: MeasureTasks | None = None
+        self,
+        editor: Editor,
+        readings: Readings,
+        state: WeightState,
+        measure_tasks: MeasureTasks | None = None,
+        *,
+        keeps_updates: bool = True,
     ) -> None:
         self.editor = editor
         self.model = state.model
         self.computed = 0
         self.remembered = 0
+        self.held_bytes = 0
         self.spoiled: RestorationError | None = None
         self._readings = readings
         self._state = state
         self._measure_tasks = measure_tasks
+        self._keeps_updates = keeps_updates
         prints = fingerprints(self.model.model)
         self.root = Node((), prints, digest_of(prints, ""), readings.unedited)
         self._children: dict[tuple[Node, EditRequest], Node | CollapseError] = {}
@@ -70,6 +82,11 @@ class SequenceLab:
         self._tasks: dict[str, tuple[TaskResult, ...] | CollapseError] = {}
 
     # Asking -----------------------------------------------------------------------------------------------
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the updates kept take all the memory that is meant for them."""
+        return self.held_bytes >= update_bytes_in_memory()
 
     def knows(self, node: Node, request: EditRequest) -> bool:
         """Whether `extend` has nothing to compute."""
@@ -156,16 +173,20 @@ class SequenceLab:
         started = time.perf_counter()
         self._go(node)
         update = self._update(node, named.request)
-        edit = Edit(named, update, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
         self._state.go([*node.updates, update])
+        edit = Edit(named, update if self._keeps_updates else self._state.let_go(), seconds)
         child = replace(self._measured(node, edit), seconds=time.perf_counter() - started)
         self._parents[child] = node
+        self.held_bytes += edit.nbytes
         return child
 
     def _go(self, node: Node) -> None:
         """Bring the weights to a state, and prove that they have come to the same one as when it was measured."""
         if self.spoiled is not None:
             raise self.spoiled
+        if not self._keeps_updates and node.edits and not self._state.is_under(node.updates):
+            raise InfrastructureError(f"the model as it was after {node.last.edit_id} is gone: updates were not kept")
         if not self._state.go(node.updates):
             return
         differing = [name for name, value in self._state.fingerprints().items() if node.prints.get(name) != value]

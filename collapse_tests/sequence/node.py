@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from collapse_tests.datasets.requests import NamedRequest
 from collapse_tests.records import EditQuality, Perplexity
 from collapse_tests.sequence_record import SequenceStep
-from collapse_tests.weight_update import WeightUpdate
+from collapse_tests.weight_update import DenseDelta, WeightUpdate
 
 __all__ = ["Edit", "Node"]
 
@@ -19,13 +19,21 @@ class Edit:
 
     Attributes:
         named: the request.
-        update: what the editor made of it in the state before.
+        update: what the editor made of it in the state before, or a stand-in; see `WeightState.let_go`.
         seconds: wall time of computing it.
     """
 
     named: NamedRequest
     update: WeightUpdate
     seconds: float
+
+    @property
+    def nbytes(self) -> int:
+        """Of the tensors that the update holds."""
+        return sum(
+            delta.delta.nbytes if isinstance(delta, DenseDelta) else delta.left.nbytes + delta.right.nbytes
+            for delta in self.update.deltas.values()
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,6 +8,7 @@ from collapse_tests.datasets.texts import load_texts
 from collapse_tests.editors.protocol import Editor, Progress, no_progress
 from collapse_tests.errors import RestorationError
 from collapse_tests.models.editable import EditableModel
+from collapse_tests.models.workload import update_bytes_in_memory
 from collapse_tests.sequence.cases import SequenceCase
 from collapse_tests.sequence.lab import MeasureTasks, SequenceLab
 from collapse_tests.sequence.readings import Readings
@@ -24,7 +25,8 @@ __all__ = ["SequenceRuns"]
 class SequenceRuns:
     """Runs sequences of one model copy, those of one editor after another.
 
-    Tests of one editor on the same sentences share their lab, so that what one has computed none computes again.
+    Searches with one editor on the same sentences share their lab, so that what one has computed none computes again,
+    until its updates fill half of the memory meant for them. A scenario comes back to no state and keeps no updates.
 
     Args:
         model: unedited now and whenever a method is called.
@@ -83,6 +85,11 @@ class SequenceRuns:
             readings = Readings(self._state.model, load_texts(texts), self._settings.ppl_limit)
             self._readings[texts] = readings
             self._say(f"unedited {self._state.model.name}: ME-PPL {readings.unedited.me_ppl:,.2f} on {texts}")
-        if texts not in self._labs:
-            self._labs[texts] = SequenceLab(editor, self._readings[texts], self._state, self._measure_tasks)
-        return self._labs[texts]
+        keeps = kind is not SequenceKind.SCENARIO
+        lab = self._labs.pop(texts, None) if keeps else None
+        if lab is None or lab.held_bytes > update_bytes_in_memory() // 2:
+            readings = self._readings[texts]
+            lab = SequenceLab(editor, readings, self._state, self._measure_tasks, keeps_updates=keeps)
+        if keeps:
+            self._labs[texts] = lab
+        return lab

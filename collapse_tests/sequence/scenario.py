@@ -14,12 +14,12 @@ from collapse_tests.editors.protocol import Progress, no_progress
 from collapse_tests.errors import CollapseError, RestorationError
 from collapse_tests.records import TaskResult
 from collapse_tests.sequence.cases import SequenceCase
-from collapse_tests.sequence.judging import edits, first_collapse, why_collapsed
+from collapse_tests.sequence.judging import edits, first_collapse, tasks_are_due, why_collapsed
 from collapse_tests.sequence.lab import SequenceLab
 from collapse_tests.sequence.node import Node
 from collapse_tests.sequence.records import blank_record, collapsed, failed, survived, with_curve
 from collapse_tests.sequence_record import SequenceRecord
-from collapse_tests.settings import Downstream, Settings
+from collapse_tests.settings import Settings
 
 __all__ = ["ScenarioRunner"]
 
@@ -94,7 +94,7 @@ class ScenarioRunner:
         """Measure tasks in the last state, and bring the unedited weights back."""
         learnt = walk.refused is None or first_collapse(walk.nodes, self._settings.ppl_limit) is not None
         try:
-            if walk.nodes and learnt and self._settings.downstream is not Downstream.NEVER:
+            if walk.nodes and learnt and tasks_are_due(self._settings, self._lab.root.perplexity, walk.nodes[-1]):
                 self._progress("measuring tasks", 0, 1)
                 walk.tasks = self._lab.tasks(walk.nodes[-1])
         except CollapseError as error:

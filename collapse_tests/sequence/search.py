@@ -10,13 +10,12 @@ from collapse_tests.datasets.requests import NamedRequest
 from collapse_tests.editors.protocol import Progress, no_progress
 from collapse_tests.errors import CollapseError
 from collapse_tests.records import TaskResult
-from collapse_tests.sequence.judging import edits, why_collapsed, why_tasks
+from collapse_tests.sequence.judging import edits, tasks_are_due, why_collapsed, why_tasks
 from collapse_tests.sequence.lab import SequenceLab
 from collapse_tests.sequence.node import Node
 from collapse_tests.sequence.overwriting import Overwrites
 from collapse_tests.sequence_record import SearchStatistics
-from collapse_tests.settings import Downstream, Settings
-from collapse_tests.verdict import is_suspect
+from collapse_tests.settings import Settings
 
 __all__ = ["Collapse", "Fault", "Finding", "Forgotten", "Search"]
 
@@ -65,8 +64,9 @@ class Forgotten(Finding):
 class Search:
     """A search among sequences of edits from a pool.
 
-    After the time budget nothing is computed any more: a step that is not known already does nothing. Whether a step
-    does anything therefore never changes once it has been asked for, and a sequence replays as it ran.
+    After the time budget nothing is computed any more, and no edit once the lab is full: a step that is not known
+    already does nothing. Whether a step does anything therefore never changes once it has been asked for, and a
+    sequence replays as it ran.
 
     Args:
         lab: of the model and the editor.
@@ -74,6 +74,9 @@ class Search:
         settings: of the run.
         progress: tells the user how far the search is.
         clock: seconds from any start.
+
+    Attributes:
+        out_of_memory: whether a full lab kept the search from making an edit.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Search:
         self._seen: dict[Node, None] = {}
         self._sequences = 0
         self._out_of_time = False
+        self.out_of_memory = False
 
     # Steps ------------------------------------------------------------------------------------------------
 
@@ -104,7 +108,7 @@ class Search:
         return self.lab.root
 
     def step(self, node: Node, named: NamedRequest) -> Node:
-        """The state after one more edit, or the same state where that would take time that is not left.
+        """The state after one more edit, or the same state where that would take time or memory that is not left.
 
         Raises:
             Fault: the edit could not be made.
@@ -154,9 +158,9 @@ class Search:
 
     def check_tasks(self, node: Node) -> None:
         """Raises `Collapse` if a sequence ends in a state whose downstream accuracy is at random."""
-        if not node.edits or not self._tasks_are_due(node):
+        if not node.edits or not tasks_are_due(self.settings, self.lab.root.perplexity, node):
             return
-        if not self.lab.knows_tasks(node) and self._closed():
+        if not self.lab.knows_tasks(node) and self._stopped():
             return
         fault = None
         try:
@@ -212,6 +216,13 @@ class Search:
         )
 
     def _closed(self) -> bool:
+        """Whether no edit may be computed any more."""
+        if self._stopped():
+            return True
+        self.out_of_memory = self.out_of_memory or self.lab.is_full
+        return self.out_of_memory
+
+    def _stopped(self) -> bool:
         """Whether nothing may be computed any more."""
         if self.lab.spoiled is not None:
             return True
@@ -219,14 +230,6 @@ class Search:
         self._progress(f"searching, {edits(self.lab.computed)} computed", int(min(spent, budget)), int(budget))
         self._out_of_time = self._out_of_time or spent >= budget
         return self._out_of_time
-
-    def _tasks_are_due(self, node: Node) -> bool:
-        match self.settings.downstream:
-            case Downstream.NEVER:
-                return False
-            case Downstream.EACH | Downstream.FINAL:
-                return True
-        return is_suspect(self.lab.root.perplexity, node.perplexity, self.settings.suspect_growth)
 
 
 def _badness(me_ppl: float) -> tuple[bool, float]:

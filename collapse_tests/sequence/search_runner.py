@@ -10,13 +10,14 @@ from dataclasses import replace
 
 from collapse_tests.editors.protocol import Progress, no_progress
 from collapse_tests.errors import CollapseError
+from collapse_tests.models.workload import update_bytes_in_memory
 from collapse_tests.records import Verdict
 from collapse_tests.sequence.cases import SequenceCase
 from collapse_tests.sequence.judging import edits
 from collapse_tests.sequence.lab import SequenceLab
 from collapse_tests.sequence.records import blank_record, collapsed, failed, with_curve
 from collapse_tests.sequence.search import Fault, Finding, Search
-from collapse_tests.sequence_record import SearchStatistics, SequenceRecord
+from collapse_tests.sequence_record import SequenceRecord
 from collapse_tests.settings import Settings
 
 __all__ = ["SearchRunner", "search_key"]
@@ -69,12 +70,11 @@ class SearchRunner:
 
     def _judged(self, record: SequenceRecord, search: Search, finding: Finding | None) -> SequenceRecord:
         if finding is None:
-            return _unharmed(record, search.statistics(), self._settings.machine_budget)
+            return _unharmed(record, search)
         nodes = self._lab.path(finding.node)
         record = with_curve(record, nodes, [finding.refused.request] if finding.refused else [])
-        late = search.statistics().out_of_time
-        notes = ("the time budget ended while smaller sequences were looked for; there may be one",) if late else ()
-        record = replace(record, tasks=finding.tasks, notes=notes)
+        late = [f"{what} ended while smaller sequences were looked for; there may be one" for what in _used_up(search)]
+        record = replace(record, tasks=finding.tasks, notes=tuple(late))
         if isinstance(finding, Fault):
             where = f"edit {len(nodes) + 1} ({finding.refused.edit_id}): " if finding.refused else ""
             return failed(record, where + finding.reasons[0])
@@ -94,9 +94,22 @@ def _hunt(search: Search, case: SequenceCase) -> Finding | None:
     return run_machine(search, search_key(case))
 
 
-def _unharmed(record: SequenceRecord, done: SearchStatistics, budget: float) -> SequenceRecord:
+def _unharmed(record: SequenceRecord, search: Search) -> SequenceRecord:
     """The record of a search that found nothing."""
+    done = search.statistics()
     if done.longest == 0:
-        return failed(record, f"no edit was made within --machine-budget {budget:g} seconds; give more")
-    notes = (f"the time budget of {budget:g} s ended the search after {edits(done.edits)}",) if done.out_of_time else ()
+        return failed(
+            record, f"no edit was made within --machine-budget {search.settings.machine_budget:g} seconds; give more"
+        )
+    notes = tuple(f"{what} ended the search after {edits(done.edits)}" for what in _used_up(search))
     return replace(record, verdict=Verdict.STABLE, notes=notes)
+
+
+def _used_up(search: Search) -> list[str]:
+    """What kept the search from making an edit, in words."""
+    found = []
+    if search.statistics().out_of_time:
+        found.append(f"the time budget of {search.settings.machine_budget:g} s")
+    if search.out_of_memory:
+        found.append(f"the memory for updates ({update_bytes_in_memory() / 2**30:.3g} GiB)")
+    return found

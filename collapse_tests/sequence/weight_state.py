@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -21,7 +23,8 @@ class WeightState:
     copied back and all its updates are added again, in order; each is added by the same operations on the same bits,
     so that a sequence gives the same bits however it is reached. Updates are told apart by identity.
 
-    Memory is that of one copy of each tensor that any update has touched, whatever the number of updates.
+    Memory is that of one copy of each tensor that any update has touched, and of the updates that led here unless they
+    are let go.
 
     Args:
         model: unedited now; nothing else may write to its weights for good.
@@ -31,6 +34,7 @@ class WeightState:
         self.model = model
         self._originals: dict[str, torch.Tensor] = {}
         self._path: list[WeightUpdate] = []
+        self._touched: dict[str, None] = {}  # by the path, in order
         # Tied weights have several names; kept under one, no copy is taken of what another name has changed.
         self._names = {tensor.data_ptr(): name for name, tensor in model.tensors().items()}
 
@@ -63,6 +67,21 @@ class WeightState:
         """Copy the unedited tensors back, whatever has been done to them."""
         self.model.restore(self._originals)
         self._path.clear()
+        self._touched.clear()
+
+    def is_under(self, updates: Sequence[WeightUpdate]) -> bool:
+        """Whether the weights are under `updates`, so that `go` has nothing to do."""
+        return len(self._path) == len(updates) and all(map(operator.is_, self._path, updates))
+
+    def let_go(self) -> WeightUpdate:
+        """Hold the last update no longer; it stays in the weights.
+
+        Returns:
+            A stand-in without tensors. A sequence with it can be gone on from as long as the weights are under it, and
+            not be come back to.
+        """
+        self._path[-1] = replace(self._path[-1], deltas={})
+        return self._path[-1]
 
     @property
     def block(self) -> int:
@@ -76,18 +95,14 @@ class WeightState:
     @torch.no_grad()
     def drift(self) -> float:
         """‖W − W0‖ / ‖W0‖ over all tensors that the sequence touches, W0 being the unedited model's; 0 without any."""
-        originals = {name: self._originals[name] for name in self._touched()}
+        originals = {name: self._originals[name] for name in self._touched}
         moved = [_norm(self.model.parameter(name).double() - old) for name, old in originals.items()]
         norm = math.hypot(*map(_norm, originals.values()))
         return math.hypot(*moved) / norm if norm else 0.0
 
     def not_finite(self) -> tuple[str, ...]:
         """Names of the tensors that the sequence touches and that hold NaN or inf."""
-        return tuple(name for name in self._touched() if not self.model.parameter(name).isfinite().all())
-
-    def _touched(self) -> list[str]:
-        """Names of the tensors that the sequence touches, each once."""
-        return list(dict.fromkeys(self._name(given) for update in self._path for given in update.deltas))
+        return tuple(name for name in self._touched if not self.model.parameter(name).isfinite().all())
 
     def _name(self, given: str) -> str:
         """The one of a tensor's names under which its copy is kept."""
@@ -97,6 +112,7 @@ class WeightState:
         """Copy what the update is the first to touch."""
         for given in update.deltas:
             name = self._name(given)
+            self._touched.setdefault(name)
             if name not in self._originals:
                 self._originals[name] = self.model.parameter(name).detach().clone()
 

@@ -112,10 +112,13 @@ def lab_of(
     family: str = "gpt2",
     measure_tasks: Callable[[int], tuple[TaskResult, ...]] | None = None,
     model: EditableModel | None = None,
+    *,
+    keeps_updates: bool = True,
 ) -> SequenceLab:
     """A lab of a shared tiny model."""
     model = model or shared_model(family)
-    return SequenceLab(editor, Readings(model, TEXTS, LIMIT), WeightState(model), measure_tasks)
+    readings = Readings(model, TEXTS, LIMIT)
+    return SequenceLab(editor, readings, WeightState(model), measure_tasks, keeps_updates=keeps_updates)
 
 
 def case_of(*requests: NamedRequest, kind: SequenceKind = SequenceKind.SCENARIO) -> SequenceCase:

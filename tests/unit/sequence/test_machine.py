@@ -18,6 +18,8 @@ from collapse_tests.models.editable import EditableModel
 from collapse_tests.records import TaskResult, TaskVerdict, Verdict
 from collapse_tests.sequence.lab import SequenceLab
 from collapse_tests.sequence.machine import EditingMachine, run_machine
+from collapse_tests.sequence.node import Node
+from collapse_tests.sequence.runs import SequenceRuns
 from collapse_tests.sequence.search import Collapse, Fault, Finding, Forgotten, Search
 from collapse_tests.sequence.search_runner import SearchRunner, search_key
 from collapse_tests.sequence_record import SequenceKind, SequenceRecord
@@ -31,8 +33,11 @@ from tests.unit.sequence.fakes import (
     POOL,
     ROME,
     SETTINGS,
+    TEXTS,
     Fake,
+    Rule,
     case_of,
+    dense,
     harmless,
     is_edited,
     lab_of,
@@ -42,6 +47,7 @@ from tests.unit.sequence.fakes import (
     to_nan,
     weight_of,
 )
+from tests.unit.tiny import shared_model
 
 LONG = replace(SETTINGS, machine_examples=60, machine_steps=12)
 
@@ -306,10 +312,9 @@ def last_hidden(model: EditableModel, prompt: str) -> torch.Tensor:
     ("mode", "growth", "measured"),
     [
         (Downstream.NEVER, 1.0, False),
-        (Downstream.AUTO, 1e6, False),
+        (Downstream.AUTO, 1e6, True),
         (Downstream.SUSPECT, 1e6, False),
         (Downstream.SUSPECT, 1e-6, True),
-        (Downstream.AUTO, 1e-6, True),
         (Downstream.EACH, 1e6, True),
         (Downstream.FINAL, 1e6, True),
     ],
@@ -326,6 +331,21 @@ def test_tasks_at_the_end_of_sequences(mode: Downstream, growth: float, measured
     assert record.verdict is Verdict.STABLE
     assert bool(calls) is measured
     assert len(calls) <= 5
+
+
+@pytest.mark.parametrize(("growth", "measured"), [(1e6, False), (1e-6, True)])
+def test_tasks_of_others_are_measured_where_a_sequence_ends_suspect(
+    growth: float, measured: bool, result: TaskResult
+) -> None:
+    calls = []
+
+    def measure(block: int) -> tuple[TaskResult, ...]:
+        calls.append(block)
+        return (result,)
+
+    settings = replace(SETTINGS, tasks=("piqa",), suspect_growth=growth, machine_examples=3)
+    search_for(lab_of(Fake(harmless), measure_tasks=measure), settings)
+    assert bool(calls) is measured
 
 
 def test_tasks_at_random_are_a_collapse_shrunk_to_one_edit(result: TaskResult) -> None:
@@ -381,8 +401,12 @@ def test_a_finding_says_that_there_was_no_time_to_make_it_smaller() -> None:
 
     assert record(1e6).notes == ()
     # Some budget ends between the first sequence that broke the model and the end of shrinking.
-    ended = next(found for budget in count(2) if (found := record(float(budget))).verdict is Verdict.COLLAPSED)
-    assert ended.notes == ("the time budget ended while smaller sequences were looked for; there may be one",)
+    ended, budget = next(
+        (found, budget) for budget in count(2) if (found := record(float(budget))).verdict is Verdict.COLLAPSED
+    )
+    assert ended.notes == (
+        f"the time budget of {budget} s ended while smaller sequences were looked for; there may be one",
+    )
     assert ended.search is not None
     assert ended.search.out_of_time
 
@@ -400,6 +424,85 @@ def test_a_search_without_time_for_an_edit_has_learnt_nothing() -> None:
     record = search_for(lab_of(Fake(harmless)), replace(SETTINGS, machine_budget=1e-9))
     assert record.verdict is Verdict.ERROR
     assert "no edit was made within --machine-budget" in (record.error or "")
+
+
+def bytes_of(*nodes: Node) -> int:
+    """Of the last update of each state, low-rank factors or whole tensors."""
+    return sum(
+        sum(factor.nbytes for factor in ((d.delta,) if isinstance(d, DenseDelta) else (d.left, d.right)))
+        for node in nodes
+        for d in node.edits[-1].update.deltas.values()
+    )
+
+
+@pytest.mark.parametrize("rule", [harmless, dense])
+def test_a_search_ends_once_its_updates_fill_the_memory(
+    rule: Rule, result: TaskResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = lab_of(Fake(rule))
+    nodes = [lab.extend(lab.root, named) for named in POOL[:3]]
+    lab.leave()
+    assert lab.held_bytes == bytes_of(*nodes)
+    one = bytes_of(nodes[0])
+    assert not lab.is_full
+
+    for module in ("lab", "search_runner"):
+        monkeypatch.setattr(f"collapse_tests.sequence.{module}.update_bytes_in_memory", lambda: 3 * one)
+    assert lab.is_full
+    calls = []
+
+    def measure(block: int) -> tuple[TaskResult, ...]:
+        calls.append(block)
+        return (result,)
+
+    lab = lab_of(Fake(rule), measure_tasks=measure)
+    record = search_for(lab)
+    assert record.verdict is Verdict.STABLE
+    assert lab.computed == 3
+    assert record.search is not None
+    assert not record.search.out_of_time
+    (note,) = record.notes
+    assert note.startswith("the memory for updates (")
+    assert note.endswith("ended the search after 3 edits")
+    assert 0 < len(calls) <= 3  # which need no memory
+
+
+def test_what_was_found_before_the_memory_was_full_still_replays(monkeypatch: pytest.MonkeyPatch) -> None:
+    second = ruin_where(lambda model, request: request.subject == "Rome" and is_edited(model))
+
+    def record(bound: int) -> SequenceRecord:
+        for module in ("lab", "search_runner"):
+            monkeypatch.setattr(f"collapse_tests.sequence.{module}.update_bytes_in_memory", lambda: bound)
+        return search_for(lab_of(Fake(second)), LONG)
+
+    ended = next(found for bound in count(1, 200) if (found := record(bound)).verdict is Verdict.COLLAPSED)
+    assert ended.requests[-1]["subject"] == "Rome"
+    (note,) = ended.notes
+    assert note.startswith("the memory for updates (")
+    assert note.endswith("ended while smaller sequences were looked for; there may be one")
+
+
+@pytest.mark.parametrize(("bound", "asked"), [(1 << 30, 4), (1, 2)])
+def test_a_search_goes_on_from_another_ones_edits_unless_they_fill_the_memory(
+    bound: int, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("lab", "search_runner", "runs"):
+        monkeypatch.setattr(f"collapse_tests.sequence.{module}.update_bytes_in_memory", lambda: bound)
+    monkeypatch.setattr("collapse_tests.sequence.runs.load_texts", lambda name: TEXTS)
+    editor = Fake(harmless)
+    runs = SequenceRuns(shared_model("gpt2"), replace(SETTINGS, machine_steps=1), "main")
+    case = case_of(kind=SequenceKind.MACHINE)
+    assert runs.run(case, editor).verdict is Verdict.STABLE
+    assert runs.run(case, editor).verdict is Verdict.STABLE
+    assert len(editor.asked) == asked
+
+
+def test_a_scenario_and_a_search_on_the_same_sentences_do_not_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collapse_tests.sequence.runs.load_texts", lambda name: TEXTS)
+    runs = SequenceRuns(shared_model("gpt2"), replace(SETTINGS, ppl_texts="same", machine_examples=5), "main")
+    editor = Fake(harmless)
+    for kind in (SequenceKind.SCENARIO, SequenceKind.MACHINE, SequenceKind.SCENARIO):
+        assert runs.run(case_of(kind=kind), editor).error is None
 
 
 def test_the_replay_of_what_was_found_computes_nothing() -> None:

@@ -305,6 +305,16 @@ def test_an_error_says_what_happened() -> None:
     assert any(line.startswith("  edit 1") for line in lines)
 
 
+def test_tasks_are_shown_whether_they_are_the_reason_or_not(result: TaskResult) -> None:
+    record = record_of(200.0, 5000.0, tasks=(replace(result, task="collapse_words"), replace(result, task="other")))
+    lines = sequence_message(record, "pytest x").splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith("  words "))
+    assert "acc 0.90 → 0.80" in lines[start]
+    assert lines[start + 1].startswith("  other ")
+    assert lines[start - 1].startswith("  edit 2")
+    assert all(cell_len(line) <= 100 for line in lines)
+
+
 def test_numbers_that_are_none_are_shown_as_such() -> None:
     message = sequence_message(record_of(200.0, math.inf, math.nan), "pytest x")
     assert "150.00 → nan at worst" in message

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from dataclasses import replace
 
 import pytest
 import torch
 
 from collapse_tests.edit_request import EditRequest
+from collapse_tests.errors import InfrastructureError
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.records import TaskResult, TaskVerdict, Verdict
 from collapse_tests.sequence.lab import SequenceLab
@@ -210,13 +213,27 @@ class Measuring:
         return (self.result,)
 
 
-@pytest.mark.parametrize("mode", [mode for mode in Downstream if mode is not Downstream.NEVER])
+@pytest.mark.parametrize("mode", [Downstream.AUTO, Downstream.EACH, Downstream.FINAL])
 def test_tasks_are_measured_once_at_the_end(mode: Downstream, result: TaskResult) -> None:
     measure = Measuring(result, TaskVerdict.ABOVE)
-    record = run(lab_of(Fake(harmless), measure_tasks=measure), replace(SETTINGS, downstream=mode))
+    settings = replace(SETTINGS, downstream=mode, suspect_growth=1e6)
+    record = run(lab_of(Fake(harmless), measure_tasks=measure), settings)
     assert measure.calls == [1]  # the block that the edits touch
     assert [task.task for task in record.tasks] == ["words"]
     assert record.verdict is not Verdict.COLLAPSED
+
+
+@pytest.mark.parametrize(
+    "settings", [{"downstream": Downstream.SUSPECT}, {"tasks": ("piqa",)}], ids=["suspect", "auto"]
+)
+@pytest.mark.parametrize(("growth", "measured"), [(1e6, 0), (1e-6, 1)])
+def test_only_a_suspect_end_is_measured(
+    settings: dict[str, object], growth: float, measured: int, result: TaskResult
+) -> None:
+    measure = Measuring(result, TaskVerdict.ABOVE)
+    chosen = replace(SETTINGS, suspect_growth=growth, **settings)  # type: ignore[arg-type]
+    record = run(lab_of(Fake(harmless), measure_tasks=measure), chosen)
+    assert len(measure.calls) == len(record.tasks) == measured
 
 
 def test_tasks_are_not_measured_if_not_asked_for(result: TaskResult) -> None:
@@ -258,3 +275,50 @@ def test_scenarios_with_a_common_start_share_its_edits() -> None:
     second = run(lab, SETTINGS, NORWAY, ROME, LIMA)
     assert [request.subject for request in editor.asked] == ["Norway", "Rome", "Paris", "Lima"]
     assert second.steps[:2] == first.steps[:2]
+
+
+# Memory -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", [harmless, dense])
+def test_a_scenario_holds_no_update_once_it_is_in_the_weights(rule: Rule, result: TaskResult) -> None:
+    made: list[weakref.ref[torch.Tensor]] = []
+    held: list[int] = []
+
+    def watched(model: EditableModel, request: EditRequest) -> WeightUpdate:
+        gc.collect()
+        held.append(sum(tensor() is not None for tensor in made))
+        update = rule(model, request)
+        made.extend(
+            weakref.ref(delta.delta if isinstance(delta, DenseDelta) else delta.left)
+            for delta in update.deltas.values()
+        )
+        return update
+
+    measure = Measuring(result, TaskVerdict.ABOVE)
+    frugal = lab_of(Fake(watched), measure_tasks=measure, keeps_updates=False)
+    record = run(frugal, FULL)
+    assert held == [0, 0, 0, 0]
+    assert frugal.held_bytes == 0
+    assert len(record.tasks) == len(measure.calls) == 1
+
+    held.clear()
+    generous = lab_of(Fake(watched), measure_tasks=measure)
+    kept = run(generous, FULL)
+    assert 0 == held[-4] < held[-3] < held[-2] < held[-1]
+    assert [(step.perplexity, step.drift, step.retained) for step in record.steps] == [
+        (step.perplexity, step.drift, step.retained) for step in kept.steps
+    ]
+
+
+def test_a_state_that_is_gone_is_said_to_be_gone() -> None:
+    lab = lab_of(Fake(harmless), measure_tasks=lambda block: (), keeps_updates=False)
+    first = lab.extend(lab.root, NORWAY)
+    lab.extend(first, ROME)
+    with pytest.raises(InfrastructureError, match="after facts:0000 is gone"):
+        lab.extend(first, PARIS)
+    lab.leave()
+    with pytest.raises(InfrastructureError, match="after facts:0000 is gone"):
+        lab.tasks(first)
+    assert lab.extend(lab.root, LIMA).step().edit_id == "facts:0003"
+    lab.leave()
