@@ -3,8 +3,8 @@
     python -m benchmarks.downstream_cost --edits 4 --rounds 3
 
 Every edit is a random rank-one update at the default block, too small to matter. Ours measures all edits together, as
-the gate does; lm-eval evaluates the model with each edit written into it, in one process with ours. Their accuracies
-have to agree.
+the gate does; lm-eval evaluates the model with one edit written into it, in one process with ours. Accuracies agree
+but for items so close that rounded products turn them: ours rounds as the gate does by default, lm-eval does not.
 """
 
 from __future__ import annotations
