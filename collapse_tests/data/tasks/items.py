@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from datasets import Dataset, DatasetDict
+from datasets import DatasetDict
+
+from collapse_tests.metrics.downstream.in_memory import dataset_of
 
 __all__ = ["load"]
 
@@ -19,4 +21,4 @@ def load(file: str, **_: object) -> DatasetDict:
         file: name of a JSONL file beside this module.
     """
     lines = (Path(__file__).parent / file).read_text(encoding="utf-8").splitlines()
-    return DatasetDict(test=Dataset.from_list([json.loads(line) for line in lines]))
+    return DatasetDict(test=dataset_of([json.loads(line) for line in lines]))

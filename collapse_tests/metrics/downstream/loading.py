@@ -13,6 +13,7 @@ from typing import Any
 
 from collapse_tests.errors import InfrastructureError, UsageError
 from collapse_tests.metrics.downstream.catalogue import SHIPPED_FOLDER, TaskName
+from collapse_tests.metrics.downstream.in_memory import dataset_of
 from collapse_tests.metrics.downstream.local_data import Rows, read_splits
 from collapse_tests.metrics.downstream.squad import answerable_squad
 
@@ -145,10 +146,10 @@ def _dataset(name: str, rows: dict[str, Rows], config: dict[str, Any]) -> Callab
     named = [str(config[key]) for key in ("training_split", "validation_split", "fewshot_split") if config.get(key)]
 
     def dataset() -> Any:
-        from datasets import Dataset, DatasetDict
+        from datasets import DatasetDict
 
-        empty = Dataset.from_list(any_rows).select([])
-        full = {split: Dataset.from_list(items) for split, items in given.items()}
+        empty = dataset_of(any_rows).select([])
+        full = {split: dataset_of(items) for split, items in given.items()}
         return DatasetDict({**dict.fromkeys(("train", "dev", *named), empty), **full})
 
     return dataset
