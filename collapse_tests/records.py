@@ -20,6 +20,7 @@ __all__ = [
     "TaskResult",
     "TaskVerdict",
     "Verdict",
+    "badness",
     "check_schema",
     "parse_task",
 ]
@@ -203,6 +204,14 @@ class Record:
         values["quality"] = _parse(EditQuality, values["quality"])
         values["tasks"] = tuple(map(parse_task, values.get("tasks", ())))
         return cls(**values)
+
+
+def badness(me_ppl: float) -> tuple[bool, float]:
+    """A key that orders ME-PPL from best to worst: inf above every number and NaN above inf.
+
+    The key itself holds no NaN, which would leave any sort in disorder.
+    """
+    return (True, 0.0) if math.isnan(me_ppl) else (False, me_ppl)
 
 
 def check_schema(data: Mapping[str, Any], expected: int) -> None:

@@ -119,9 +119,8 @@ class Downstream:
         """What belongs to each task."""
         parts, score, text = [], 0, 0
         for task in self.tasks:
-            rows = sum(len(row.continuations) for row in task.rows)
-            parts.append((scores[score : score + rows], texts[text : text + len(task.generations)]))
-            score, text = score + rows, text + len(task.generations)
+            parts.append((scores[score : score + task.scores], texts[text : text + len(task.generations)]))
+            score, text = score + task.scores, text + len(task.generations)
         return parts
 
     def _items(self, scores: Sequence[RowScore], texts: Sequence[Generated]) -> list[ItemScores]:

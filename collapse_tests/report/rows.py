@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from collapse_tests.records import EditQuality, Record, Verdict
+from collapse_tests.records import EditQuality, Record, Verdict, badness
 from collapse_tests.report.formatting import Notation, perplexity
 from collapse_tests.report.task_rows import caught_by_tasks_alone
 
@@ -107,7 +107,7 @@ def growth(record: Record) -> float | None:
 
 def median_perplexity(values: Iterable[float]) -> float | None:
     """The middle value, inf and NaN ranked as worst; between two middle values their mean, NaN if one is NaN."""
-    ranked = sorted(values, key=_badness)
+    ranked = sorted(values, key=badness)
     if not ranked:
         return None
     low, high = ranked[(len(ranked) - 1) // 2], ranked[len(ranked) // 2]
@@ -116,7 +116,7 @@ def median_perplexity(values: Iterable[float]) -> float | None:
 
 def worst_perplexity(values: Iterable[float]) -> float | None:
     """The highest value, with inf above every number and NaN above inf."""
-    return max(values, key=_badness, default=None)
+    return max(values, key=badness, default=None)
 
 
 def verdict_sentence(records: Sequence[Record]) -> str:
@@ -182,15 +182,10 @@ def _count(records: Iterable[Record], verdict: Verdict) -> int:
     return sum(record.verdict is verdict for record in records)
 
 
-def _badness(me_ppl: float) -> tuple[bool, float]:
-    """Orders ME-PPL from best to worst; a key without NaN, which would leave any sort in disorder."""
-    return (True, 0.0) if math.isnan(me_ppl) else (False, me_ppl)
-
-
 def _goodness(record: Record) -> tuple[bool, bool, bool, float, str]:
     """Orders records from worst to best; the case id makes the order independent of which worker was faster."""
     me_ppl = record.edited.me_ppl if record.edited else -math.inf
-    is_nan, value = _badness(me_ppl)
+    is_nan, value = badness(me_ppl)
     return (record.verdict is not Verdict.COLLAPSED, not is_nan, record.edited is None, -value, record.case_id)
 
 

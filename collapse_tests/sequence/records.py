@@ -10,10 +10,11 @@ from collapse_tests.edit_request import EditRequest
 from collapse_tests.errors import CollapseError
 from collapse_tests.records import TaskResult, Verdict
 from collapse_tests.sequence.cases import SequenceCase
-from collapse_tests.sequence.judging import edits, first_collapse, why_collapsed, why_tasks
+from collapse_tests.sequence.judging import edits, first_collapse, why_collapsed
 from collapse_tests.sequence.node import Node
 from collapse_tests.sequence_record import SequenceKind, SequenceRecord
 from collapse_tests.settings import DEFAULT_PPL_TEXTS, DEFAULT_SCENARIO_PPL_TEXTS, Settings
+from collapse_tests.verdict import task_reasons
 
 __all__ = ["blank_record", "collapsed", "failed", "ppl_texts_of", "sequence_error_record", "survived", "with_curve"]
 
@@ -74,7 +75,7 @@ def collapsed(record: SequenceRecord, nodes: Sequence[Node], tasks: Sequence[Tas
         tasks: downstream accuracy in the last one.
     """
     first = first_collapse(nodes, record.ppl_limit)
-    by_tasks = why_tasks(tasks)
+    by_tasks = task_reasons(tasks)
     if first is None:
         if not by_tasks:
             return None

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 
 from collapse_tests.datasets.requests import NamedRequest
 from collapse_tests.editors.protocol import Progress, no_progress
 from collapse_tests.errors import CollapseError
-from collapse_tests.records import TaskResult
-from collapse_tests.sequence.judging import edits, tasks_are_due, why_collapsed, why_tasks
+from collapse_tests.records import TaskResult, badness
+from collapse_tests.sequence.judging import edits, tasks_are_due, why_collapsed
 from collapse_tests.sequence.lab import SequenceLab
 from collapse_tests.sequence.node import Node
 from collapse_tests.sequence.overwriting import Overwrites
 from collapse_tests.sequence_record import SearchStatistics
 from collapse_tests.settings import Settings
+from collapse_tests.verdict import task_reasons
 
 __all__ = ["Collapse", "Fault", "Finding", "Forgotten", "Search"]
 
@@ -169,7 +169,7 @@ class Search:
             fault = Fault(node, [str(error)])
         if fault is not None:
             raise fault
-        if reasons := why_tasks(tasks):
+        if reasons := task_reasons(tasks):
             raise Collapse(node, reasons, tasks=tasks)
 
     def smaller(self, finding: Finding) -> Finding:
@@ -203,7 +203,7 @@ class Search:
     def statistics(self) -> SearchStatistics:
         """How far the search has gone."""
         computed, remembered = self._before
-        worst = max((node.perplexity.me_ppl for node in self._seen), key=_badness, default=None)
+        worst = max((node.perplexity.me_ppl for node in self._seen), key=badness, default=None)
         return SearchStatistics(
             sequences=self._sequences,
             edits=self.lab.computed - computed,
@@ -230,7 +230,3 @@ class Search:
         self._progress(f"searching, {edits(self.lab.computed)} computed", int(min(spent, budget)), int(budget))
         self._out_of_time = self._out_of_time or spent >= budget
         return self._out_of_time
-
-
-def _badness(me_ppl: float) -> tuple[bool, float]:
-    return (True, 0.0) if math.isnan(me_ppl) else (False, me_ppl)

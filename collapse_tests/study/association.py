@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from collapse_tests.records import badness
 from collapse_tests.report.rows import Rate
 
-__all__ = ["Correlation", "badness", "correlate", "difference_p_value", "me_ppl_ranks"]
+__all__ = ["Correlation", "correlate", "difference_p_value", "me_ppl_ranks"]
 
 #: Pairs up to which every permutation is looked at; the usual approximation calls three of three in order certain.
 _EXACT = 7
@@ -28,11 +28,6 @@ class Correlation:
     rho: float
     p_value: float
     n: int
-
-
-def badness(me_ppl: float) -> tuple[bool, float]:
-    """A key that orders ME-PPL from best to worst: inf above every number and NaN above inf."""
-    return (True, 0.0) if math.isnan(me_ppl) else (False, me_ppl)
 
 
 def me_ppl_ranks(values: Sequence[float]) -> list[int]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from collapse_tests.errors import UsageError
-from collapse_tests.records import Record, TaskResult, TaskVerdict, Verdict
+from collapse_tests.records import Record, TaskResult, TaskVerdict, Verdict, badness
 from collapse_tests.report.rows import Rate
-from collapse_tests.study.association import Correlation, badness, correlate, difference_p_value, me_ppl_ranks
+from collapse_tests.study.association import Correlation, correlate, difference_p_value, me_ppl_ranks
 from collapse_tests.study.table_files import task_columns
 
 __all__ = [

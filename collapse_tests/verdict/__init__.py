@@ -2,7 +2,14 @@
 
 from collapse_tests.verdict.chance import choice_chance, generative_floor
 from collapse_tests.verdict.downstream import ALPHA, DROP_ALPHA, MARGIN, has_margin, task_verdict
-from collapse_tests.verdict.judgement import Judgement, is_collapsed, is_suspect, judge
+from collapse_tests.verdict.judgement import (
+    Judgement,
+    is_collapsed,
+    is_suspect,
+    judge,
+    perplexity_reasons,
+    task_reasons,
+)
 
 __all__ = [
     "ALPHA",
@@ -15,5 +22,7 @@ __all__ = [
     "is_collapsed",
     "is_suspect",
     "judge",
+    "perplexity_reasons",
+    "task_reasons",
     "task_verdict",
 ]

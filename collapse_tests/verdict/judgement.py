@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from collapse_tests.records import EditQuality, Perplexity, TaskResult, TaskVerdict, Verdict
 
-__all__ = ["Judgement", "is_collapsed", "is_suspect", "judge"]
+__all__ = ["Judgement", "is_collapsed", "is_suspect", "judge", "perplexity_reasons", "task_reasons"]
 
 
 _LONG = 1e8
@@ -41,8 +41,7 @@ def judge(edited: Perplexity, quality: EditQuality, limit: float, tasks: Sequenc
         limit: ME-PPL at or above this is a collapse.
         tasks: downstream accuracy after the edit. A task that is `RANDOM` or `DROPPED` is a collapse, too.
     """
-    why = [_why_perplexity(edited, limit), *map(_why_task, tasks)]
-    reasons = tuple(reason for reason in why if reason is not None)
+    reasons = (*perplexity_reasons(edited, limit), *task_reasons(tasks))
     if reasons:
         return Judgement(Verdict.COLLAPSED, reasons)
     if not quality.success:
@@ -50,14 +49,20 @@ def judge(edited: Perplexity, quality: EditQuality, limit: float, tasks: Sequenc
     return Judgement(Verdict.STABLE)
 
 
-def _why_perplexity(edited: Perplexity, limit: float) -> str | None:
+def perplexity_reasons(edited: Perplexity, limit: float) -> tuple[str, ...]:
+    """The reason that ME-PPL gives to call a model collapsed, in one sentence; none if it is not."""
     if not is_collapsed(edited, limit):
-        return None
+        return ()
     if not math.isfinite(edited.me_ppl):
-        return f"ME-PPL is {edited.me_ppl}: not a finite number"
+        return (f"ME-PPL is {edited.me_ppl}: not a finite number",)
     # Beyond that its digits say nothing and fill the line.
     value = f"{edited.me_ppl:,.2f}" if edited.me_ppl < _LONG else f"{edited.me_ppl:.3g}"
-    return f"ME-PPL {value} is at or above the limit {limit:,g}"
+    return (f"ME-PPL {value} is at or above the limit {limit:,g}",)
+
+
+def task_reasons(tasks: Sequence[TaskResult]) -> tuple[str, ...]:
+    """The reasons that downstream accuracy gives to call a model collapsed, one sentence each; none if it is not."""
+    return tuple(reason for reason in map(_why_task, tasks) if reason is not None)
 
 
 def _why_task(result: TaskResult) -> str | None:

@@ -56,6 +56,7 @@ class PlannedPart:
     Attributes:
         rows: what to score.
         generations: what to generate.
+        scores: how many scores the rows get.
 
     Raises:
         InfrastructureError: lm-eval could not build the requests.
@@ -75,6 +76,7 @@ class PlannedPart:
         # The documents that requests were built from are what their templates are remembered for.
         self.documents = {instance.doc_id: instance.doc for instance in self.instances}
         self.rows: list[ForkedRow] = []
+        self.scores = 0
         self._slots: dict[int, list[int]] = {}  # instance → its scores among those of the rows
         self._fork(model)
         self._roll(model)
@@ -113,18 +115,18 @@ class PlannedPart:
         for index, (context, continuation) in zip(indices, pairs, strict=True):
             forks.setdefault((self.instances[index].doc_id, context), []).append((index, continuation))
         for (_, context), branches in forks.items():
-            first = sum(len(row.continuations) for row in self.rows)
             self.rows.append(ForkedRow(context, tuple(continuation for _, continuation in branches)))
-            self._slots |= {index: [first + branch] for branch, (index, _) in enumerate(branches)}
+            self._slots |= {index: [slot] for slot, (index, _) in enumerate(branches, start=self.scores)}
+            self.scores += len(branches)
 
     def _roll(self, model: EditableModel) -> None:
         indices = self._of_kind("loglikelihood_rolling")
         for index, windows in zip(
             indices, rolling_pairs(model, [self.instances[index] for index in indices]), strict=True
         ):
-            first = sum(len(row.continuations) for row in self.rows)
             self.rows += [ForkedRow(context, (continuation,)) for context, continuation in windows]
-            self._slots[index] = list(range(first, first + len(windows)))
+            self._slots[index] = list(range(self.scores, self.scores + len(windows)))
+            self.scores += len(windows)
 
     # Answers that are known to be right -------------------------------------------------------------------
 
@@ -221,12 +223,17 @@ class PlannedTask:
         metrics = {part.metric for part in self.parts}
         return metrics.pop() if len(metrics) == 1 else None
 
-    @property
+    @cached_property
     def rows(self) -> list[ForkedRow]:
         """What to score, of all parts."""
         return [row for part in self.parts for row in part.rows]
 
     @property
+    def scores(self) -> int:
+        """How many scores the rows get."""
+        return sum(part.scores for part in self.parts)
+
+    @cached_property
     def generations(self) -> list[Generation]:
         """What to generate, of all parts."""
         return [generation for part in self.parts for generation in part.generations]
@@ -235,10 +242,9 @@ class PlannedTask:
         """Responses by part."""
         responses, row, text = [], 0, 0
         for part in self.parts:
-            rows = sum(len(one.continuations) for one in part.rows)
-            here = scores[row : row + rows], texts[text : text + len(part.generations)]
+            here = scores[row : row + part.scores], texts[text : text + len(part.generations)]
             responses.append(part.responses(*here))
-            row, text = row + rows, text + len(part.generations)
+            row, text = row + part.scores, text + len(part.generations)
         return responses
 
     def item_scores(self, scores: Sequence[RowScore], texts: Sequence[str], *, finite: bool = True) -> ItemScores:
