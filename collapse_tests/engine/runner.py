@@ -13,10 +13,11 @@ from collapse_tests.edit_request import EditRequest
 from collapse_tests.editors.protocol import Editor, Progress
 from collapse_tests.engine.bench import Bench
 from collapse_tests.engine.continuation import continuations
-from collapse_tests.errors import CollapseError, EditorError, RestorationError
+from collapse_tests.engine.editor_calls import explained, one_update_each
+from collapse_tests.errors import EditorError, RestorationError
 from collapse_tests.metrics.downstream.catalogue import when_measured
 from collapse_tests.metrics.edit_quality import edit_quality, quality_rows
-from collapse_tests.models.memory import in_halves, is_out_of_memory
+from collapse_tests.models.memory import in_halves
 from collapse_tests.records import EditQuality, Perplexity, Record, TaskResult, Verdict
 from collapse_tests.settings import Downstream, Settings
 from collapse_tests.verdict import is_suspect, judge
@@ -90,7 +91,7 @@ class BatchRunner:
         except Exception as error:
             _log.debug("editor %s raised", self.editor.name, exc_info=True)
             if len(cases) == 1:
-                return [_Outcome(error=_explain(self.editor.name, error))]
+                return [_Outcome(error=str(explained(self.editor.name, error)))]
         half = len(cases) // 2
         return [*self._edit(cases[:half]), *self._edit(cases[half:])]
 
@@ -103,12 +104,7 @@ class BatchRunner:
             self._check_restored()
             raise
         self._check_restored()
-        if len(updates) != len(requests) or not all(isinstance(update, WeightUpdate) for update in updates):
-            raise EditorError(
-                f"compute_updates returned {len(updates)} values for {len(requests)} requests; "
-                "it has to return one WeightUpdate for each"
-            )
-        return [self._checked(update) for update in updates]
+        return [self._checked(update) for update in one_update_each(updates, len(requests))]
 
     def _checked(self, update: WeightUpdate) -> _Outcome:
         """One update that does not fit must not spoil the measurement of the others."""
@@ -258,16 +254,8 @@ def blank_record(case: Case, settings: Settings, worker: str) -> Record:
 
 def error_record(case: Case, settings: Settings, worker: str, error: Exception) -> Record:
     """The record of a case about which nothing was learnt."""
-    message = str(error) if isinstance(error, CollapseError) else _explain("the gate", error)
+    message = str(explained("the gate", error))
     return replace(blank_record(case, settings, worker), reasons=(message,), error=message)
-
-
-def _explain(who: str, error: Exception) -> str:
-    if isinstance(error, CollapseError):
-        return str(error)
-    if is_out_of_memory(error):
-        return f"{who} ran out of memory with a single edit; use a larger device or a smaller --dtype"
-    return f"{who} raised {type(error).__name__}: {error}"
 
 
 def _with_seconds(record: Record, seconds: dict[str, float]) -> Record:

@@ -14,9 +14,9 @@ from typing import TypeVar
 from collapse_tests.datasets.requests import NamedRequest
 from collapse_tests.edit_request import EditRequest
 from collapse_tests.editors.protocol import Editor
+from collapse_tests.engine.editor_calls import explained, one_update_each
 from collapse_tests.errors import CollapseError, EditorError, InfrastructureError, RestorationError
 from collapse_tests.models.digest import digest_of, fingerprints
-from collapse_tests.models.memory import is_out_of_memory
 from collapse_tests.models.workload import update_bytes_in_memory
 from collapse_tests.records import EditQuality, Perplexity, TaskResult
 from collapse_tests.sequence.node import Edit, Node
@@ -108,7 +108,7 @@ class SequenceLab:
             try:
                 self._children[key] = self._compute(node, named)
             except Exception as error:
-                self._children[key] = _explained("measuring", error, InfrastructureError)
+                self._children[key] = explained("measuring", error, InfrastructureError)
         return _or_raise(self._children[key])
 
     def revert(self, node: Node) -> Node:
@@ -124,7 +124,7 @@ class SequenceLab:
                 self._go(parent)
                 self._reverts[node] = None
             except Exception as error:
-                self._reverts[node] = _explained("reverting", error, InfrastructureError)
+                self._reverts[node] = explained("reverting", error, InfrastructureError)
         _or_raise(self._reverts[node])
         return parent
 
@@ -153,7 +153,7 @@ class SequenceLab:
                 self._go(node)
                 self._tasks[node.digest] = tuple(self._measure_tasks(self._state.block))
             except Exception as error:
-                self._tasks[node.digest] = _explained("measuring tasks", error, InfrastructureError)
+                self._tasks[node.digest] = explained("measuring tasks", error, InfrastructureError)
         return _or_raise(self._tasks[node.digest])
 
     def leave(self) -> None:
@@ -200,15 +200,11 @@ class SequenceLab:
             updates = list(self.editor.compute_updates(self.model, [request]))
         except Exception as error:
             self._check_as_found(node)
-            raise _explained(self.editor.name, error, EditorError) from error
+            raise explained(self.editor.name, error, EditorError) from error
         self._check_as_found(node)
-        if len(updates) != 1 or not isinstance(updates[0], WeightUpdate):
-            raise EditorError(
-                f"compute_updates returned {len(updates)} values for 1 request; "
-                "it has to return one WeightUpdate for each"
-            )
-        self.model.check_fits(updates[0])
-        return self._kept(updates[0])
+        (update,) = one_update_each(updates, 1)
+        self.model.check_fits(update)
+        return self._kept(update)
 
     def _check_as_found(self, node: Node) -> None:
         """Prove that the editor has left the model as `node` has it; restore what can be restored."""
@@ -268,12 +264,3 @@ def _or_raise(found: _T | CollapseError) -> _T:
     if isinstance(found, CollapseError):
         raise found.with_traceback(None)  # which would grow each time
     return found
-
-
-def _explained(who: str, error: Exception, kind: type[CollapseError]) -> CollapseError:
-    """The error as one whose text is fit to show."""
-    if isinstance(error, CollapseError):
-        return error
-    if is_out_of_memory(error):
-        return kind(f"{who} ran out of memory with a single edit; use a larger device or a smaller --dtype")
-    return kind(f"{who} raised {type(error).__name__}: {error}")
