@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 
 import pytest
 import torch
+from hypothesis import settings as hypothesis_settings
 from hypothesis.database import InMemoryExampleDatabase
 
 from collapse_tests.datasets.requests import NamedRequest
@@ -523,10 +525,13 @@ def test_the_replay_of_what_was_found_computes_nothing() -> None:
 
 
 @pytest.fixture
-def database(monkeypatch: pytest.MonkeyPatch) -> InMemoryExampleDatabase:
-    """As outside of CI."""
+def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemoryExampleDatabase]:
+    """As outside of CI, where Hypothesis has settings of its own, chosen when it was imported."""
     monkeypatch.delenv("CI")
-    return InMemoryExampleDatabase()
+    profile = hypothesis_settings.get_current_profile_name()
+    hypothesis_settings.load_profile("default")
+    yield InMemoryExampleDatabase()
+    hypothesis_settings.load_profile(profile)
 
 
 BREAKS = ruin_where(lambda model, request: request.subject == "Paris" and is_edited(model))
