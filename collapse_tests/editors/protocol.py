@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -11,7 +11,20 @@ from collapse_tests.edit_request import EditRequest
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.weight_update import WeightUpdate
 
-__all__ = ["BoundedEditor", "Editor", "EditorContext", "JointEditor", "PreparedEditor", "Progress"]
+__all__ = [
+    "RISK",
+    "BoundedEditor",
+    "Editor",
+    "EditorContext",
+    "JointEditor",
+    "PreflightEditor",
+    "PreparedEditor",
+    "Progress",
+    "no_progress",
+]
+
+#: Key of what `PreflightEditor.preflight` orders requests by.
+RISK = "risk"
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, how much is done, out of how much)."""
@@ -78,4 +91,17 @@ class BoundedEditor(Editor, Protocol):
 
     def requests_at_once(self, model: EditableModel) -> int:
         """Most requests whose updates should be held in memory together, 1 or more."""
+        ...
+
+
+@runtime_checkable
+class PreflightEditor(Editor, Protocol):
+    """An editor that can tell from the unedited model alone how dangerous an edit would be."""
+
+    def preflight(self, model: EditableModel, requests: Sequence[EditRequest]) -> Sequence[Mapping[str, float]]:
+        """Numbers known before editing, per request and in order, at a small part of the cost of an edit.
+
+        They hold `RISK`: the larger, the likelier a collapse; NaN and inf count as the largest. The model is left
+        bit-exactly as found.
+        """
         ...

@@ -13,7 +13,8 @@ k_j, so k₀ · u is near zero and Δ explodes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -24,9 +25,9 @@ from collapse_tests.edit_request import EditRequest
 from collapse_tests.editors.contexts import context_templates
 from collapse_tests.editors.hparams import Hyperparameters
 from collapse_tests.editors.lookup import request_rows
-from collapse_tests.editors.lookup_trace import LookupTrace
+from collapse_tests.editors.lookup_keys import lookup_keys
 from collapse_tests.editors.moments import MomentSource, second_moments
-from collapse_tests.editors.protocol import EditorContext
+from collapse_tests.editors.protocol import RISK, EditorContext
 from collapse_tests.editors.second_moment import SecondMoment
 from collapse_tests.editors.value_optimisation import OptimisedValues, ValueObjective, ValueOptimiser
 from collapse_tests.errors import EditorError
@@ -132,48 +133,98 @@ class Rome:
         block = self.block(model)
         # The MLP's output is its last layer's; dropout is off.
         trace, found = self._optimiser.run(model, rows, block, self._context.progress)
-        return self._updates(model, block, trace, found)
+        return self._updates(model, block, self._lookup(trace.keys, trace.values, found.delta.dtype), found)
 
-    def _updates(
-        self, model: EditableModel, block: int, trace: LookupTrace, found: OptimisedValues
-    ) -> list[WeightUpdate]:
-        name = model.mlp_output_weight(block)
-        dtype = found.delta.dtype
-        bare_key, mean_key = trace.keys[:, 0].to(dtype), trace.keys.to(dtype).mean(1)
-        bare_value, mean_value = trace.values[:, 0].to(dtype), trace.values.to(dtype).mean(1)
-        used_key, used_value = (
-            (mean_key, mean_value) if self.hyperparameters.keys == "prefixed" else (bare_key, bare_value)
-        )
+    def preflight(self, model: EditableModel, requests: Sequence[EditRequest]) -> list[dict[str, float]]:
+        """What can be told before the optimisation; see `PreflightEditor`.
+
+        The risk is the largest norm that the update can reach, over the norm of the edited matrix. The optimisation
+        keeps δ within `clamp_norm_factor` ‖v₀‖, so that ‖Δ‖ ≤ (clamp_norm_factor ‖v₀‖ + ‖W k₀ − W k‖) / |k · u|.
+
+        Raises:
+            EditorError: as `compute_updates`.
+        """
+        if self._templates is None:
+            raise EditorError(f"{self.name}: prepare() has to be called before preflight()")
+        if not requests:
+            return []
+        block = self.block(model)
+        found = lookup_keys(model, request_rows(model, requests, self._templates), block)
+        lookup = self._lookup(found.keys, found.values, torch.float32)
+        reach = self.hyperparameters.clamp_norm_factor * _norm(lookup.bare_value)
+        reach = reach + _norm(lookup.bare_value - lookup.value)
+        risk = reach / lookup.denominator.abs() / _weight_norm(model, block)
+        return _rows(lookup.diagnostics() | {RISK: risk}, block)
+
+    def _lookup(self, keys: torch.Tensor, values: torch.Tensor, dtype: torch.dtype) -> _Lookup:
+        """Keys and values (requests, contexts, width) → what the method takes of them."""
+        bare_key, mean_key = keys[:, 0].to(dtype), keys.to(dtype).mean(1)
+        bare_value, mean_value = values[:, 0].to(dtype), values.to(dtype).mean(1)
+        key, value = (mean_key, mean_value) if self.hyperparameters.keys == "prefixed" else (bare_key, bare_value)
         direction = bare_key if self.hyperparameters.keys == "prompt" else mean_key
         if self._second_moment is not None:
             direction = self._second_moment.whiten(direction)
         direction = direction / torch.linalg.vector_norm(direction, dim=-1, keepdim=True)
-        denominator = (used_key * direction).sum(-1)
-        value = bare_value + found.delta
-        left = (value - used_value) / denominator[:, None]
+        return _Lookup(bare_key, mean_key, bare_value, value, direction, denominator=(key * direction).sum(-1))
 
-        weight_norm = float(torch.linalg.vector_norm(model.parameter(name).double()))
+    def _updates(self, model: EditableModel, block: int, lookup: _Lookup, found: OptimisedValues) -> list[WeightUpdate]:
+        value = lookup.bare_value + found.delta
+        left = (value - lookup.value) / lookup.denominator[:, None]
         update_norm = torch.linalg.vector_norm(left.double(), dim=-1)  # the direction has norm 1
-        columns = {
-            "denominator": denominator,
-            "key_norm": _norm(bare_key),
-            "context_key_norm": _norm(mean_key),
-            "initial_value_norm": _norm(bare_value),
+        columns = lookup.diagnostics() | {
             "value_norm": _norm(value),
             "delta_norm": _norm(found.delta),
             "update_norm": update_norm,
-            "update_norm_ratio": update_norm / weight_norm,
+            "update_norm_ratio": update_norm / _weight_norm(model, block),
             "steps": found.steps,
             "final_loss": found.loss,
         }
-        table = {key: column if isinstance(column, list) else column.tolist() for key, column in columns.items()}
+        name = model.mlp_output_weight(block)
         return [
-            WeightUpdate(
-                {name: LowRankDelta(left[index, :, None], direction[index, None, :])},
-                {key: float(column[index]) for key, column in table.items()} | {"block": float(block)},
-            )
-            for index in range(len(left))
+            WeightUpdate({name: LowRankDelta(left[index, :, None], lookup.direction[index, None, :])}, numbers)
+            for index, numbers in enumerate(_rows(columns, block))
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """Keys and values at the lookups of some requests; tensors of a row each.
+
+    Attributes:
+        bare_key: k₀.
+        mean_key: k̄.
+        bare_value: W k₀.
+        value: W k with the key k that the residual and the denominator use.
+        direction: u.
+        denominator: k · u, a number each.
+    """
+
+    bare_key: torch.Tensor
+    mean_key: torch.Tensor
+    bare_value: torch.Tensor
+    value: torch.Tensor
+    direction: torch.Tensor
+    denominator: torch.Tensor
+
+    def diagnostics(self) -> dict[str, torch.Tensor | list[int] | list[float]]:
+        """Name → a number per request."""
+        return {
+            "denominator": self.denominator,
+            "key_norm": _norm(self.bare_key),
+            "context_key_norm": _norm(self.mean_key),
+            "initial_value_norm": _norm(self.bare_value),
+        }
+
+
+def _rows(columns: Mapping[str, torch.Tensor | list[int] | list[float]], block: int) -> list[dict[str, float]]:
+    """Columns of numbers → a mapping per request."""
+    table = {key: column.tolist() if isinstance(column, torch.Tensor) else column for key, column in columns.items()}
+    rows = zip(*table.values(), strict=True)
+    return [dict(zip(table, map(float, row), strict=True)) | {"block": float(block)} for row in rows]
+
+
+def _weight_norm(model: EditableModel, block: int) -> float:
+    return float(torch.linalg.vector_norm(model.parameter(model.mlp_output_weight(block)).double()))
 
 
 def _norm(vectors: torch.Tensor) -> torch.Tensor:
