@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from collapse_tests.datasets.requests import NamedRequest, ShippedSet, load_requests, stem_of
+from collapse_tests.datasets.requests import NAMED_SETS, NamedRequest, load_requests, stem_of
 from collapse_tests.edit_request import EditRequest
 from collapse_tests.settings import Settings
 
@@ -88,10 +88,9 @@ def group_names(settings: Settings) -> Mapping[tuple[str, str], str]:
 
 
 def stems_of(sources: Collection[str]) -> dict[str, str]:
-    """The stem of every request file, distinct by file; the shipped sets keep theirs."""
-    shipped = [str(name) for name in ShippedSet]
-    reserved = shipped if any(source in shipped for source in sources) else []
-    files = {source: Path(source).expanduser().resolve() for source in sources if source not in shipped}
+    """The stem of every request file, distinct by file; the shipped and the published sets keep theirs."""
+    reserved = [stem_of(name) for name in NAMED_SETS] if any(source in NAMED_SETS for source in sources) else []
+    files = {source: Path(source).expanduser().resolve() for source in sources if source not in NAMED_SETS}
     first_names = {path: stem_of(source) for source, path in reversed(files.items())}
     paths = list(dict.fromkeys(files.values()))
     stems = _distinct([*reserved, *(first_names[path] for path in paths)])[len(reserved) :]
@@ -115,7 +114,11 @@ def _requests(settings: Settings) -> list[NamedRequest]:
     stems = stems_of(settings.edits)
     for source in settings.edits:
         for named in load_requests(
-            source, limit=settings.edits_limit, sample=settings.edits_sample, seed=settings.seed
+            source,
+            limit=settings.edits_limit,
+            sample=settings.edits_sample,
+            seed=settings.seed,
+            skip_broken=settings.skip_broken,
         ):
             if source in stems:
                 index = named.edit_id.rpartition(":")[2]

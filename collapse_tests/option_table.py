@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from collapse_tests.network import parse_mirrors
 from collapse_tests.option_values import (
     AUTO,
     DTYPES,
@@ -95,7 +96,8 @@ OPTIONS = (
     ),
     Option(
         "edits",
-        "Write these facts: smoke, hard, normal, or a JSON or JSONL file in EasyEdit's or COUNTERFACT's layout. "
+        "Write these facts: smoke, hard, normal; counterfact, zsre, hardcf, hardedit, which are published sets and "
+        "fetched once; or a JSON or JSONL file in EasyEdit's, COUNTERFACT's or ZsRE's layout. "
         f"Repeats like --editor. Default: {DEFAULT_EDITS}, which is 8 hard and 8 normal ones.",
         parse_names,
         "SET",
@@ -112,7 +114,8 @@ OPTIONS = (
     ),
     Option(
         "ppl-texts",
-        "Measure ME-PPL on these sentences: a JSON list, or a text file of one sentence a line. "
+        "Measure ME-PPL on these sentences: a JSON list, a text file of one sentence a line, or the study's own, "
+        "me-ppl-50, me-ppl-1k or me-ppl, fetched once. "
         "Default: the 50 that come with the plugin, and for --scenario its 1,000, which is default-1k.",
         parse_path,
         "FILE",
@@ -223,6 +226,13 @@ OPTIONS = (
         repeats=True,
         ini=False,
     ),
+    Option(
+        "mirror",
+        "Fetch published sets from below this address first, then from their own. Repeats like --editor.",
+        parse_mirrors,
+        "URL",
+        repeats=True,
+    ),
 )
 
 FLAGS = (
@@ -236,4 +246,11 @@ FLAGS = (
     ),
     ("--full-curve", "collapse_full_curve", True, "Let a scenario go on to its end after a collapse."),
     ("--fail-ineffective", "collapse_fail_ineffective", True, "Fail a case whose edit does not take, too."),
+    (
+        "--skip-broken",
+        "collapse_skip_broken",
+        True,
+        "Leave out the broken records of a file of requests, and say how many, instead of ending the run.",
+    ),
+    ("--offline", "collapse_offline", True, "Fetch nothing: no published set, no model, no task's data."),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from collapse_tests.errors import UsageError
+from collapse_tests.network import go_offline, is_offline, use_mirrors
 from collapse_tests.option_table import EDITOR, FLAGS, OPTIONS, Option
 from collapse_tests.option_values import AUTO, DTYPES, read_config_file
 from collapse_tests.settings import (
@@ -28,7 +30,7 @@ from collapse_tests.settings import (
     Settings,
 )
 
-__all__ = ["add_options", "settings_from"]
+__all__ = ["add_options", "go_offline_early", "settings_from"]
 
 _GROUP = "collapse"
 
@@ -56,20 +58,35 @@ def add_options(parser: pytest.Parser) -> None:
             parser.addini(option.dest, f"default of {option.flag}", type=kind, default=None)
     for flag, dest, value, text in FLAGS:
         _add(group, flag, dest=dest, action="store_const", const=value, default=None, help=text)
-    for flag in ("fail-ineffective", "gate-on-drop", "full-curve"):
+    for flag in ("fail-ineffective", "gate-on-drop", "full-curve", "skip-broken", "offline"):
         dest = f"collapse_{flag.replace('-', '_')}"
         parser.addini(dest, f"default of --{flag}", type="bool", default=None)
+
+
+def go_offline_early(config: pytest.Config) -> None:
+    """Go offline if the run is to be, before the project's own files can import a framework, which asks only then.
+
+    Args:
+        config: before options are parsed for good; what is wrong with them is told later.
+    """
+    given = config.known_args_namespace
+    offline = getattr(given, "collapse_offline", None)
+    with contextlib.suppress(ValueError, pytest.UsageError):
+        editors = getattr(given, EDITOR.dest, None) or config.getini(EDITOR.dest)
+        if editors and _or(config.getini("collapse_offline") if offline is None else offline, is_offline()):
+            go_offline()
 
 
 def settings_from(config: pytest.Config) -> Settings | None:
     """The validated settings, or None if no editor was asked for: then the gate has nothing to do.
 
     The command line wins over the ini file. Request and text files are read once to find their faults before any
-    model is loaded.
+    model is loaded; published sets are fetched for that, unless the run is offline, which is then in the environment.
 
     Raises:
         pytest.UsageError: an ini value is wrong.
         UsageError: an editor or model is unknown, a file unusable.
+        InfrastructureError: a published set could not be fetched.
     """
     editors = _unique(_value(config, EDITOR))
     if not editors:
@@ -105,9 +122,16 @@ def settings_from(config: pytest.Config) -> Settings | None:
         seed=_or(values["collapse_seed"], 0),
         batch_size=None if batch_size == AUTO else batch_size,
         fail_ineffective=_or(_flag(config, "collapse_fail_ineffective"), False),
+        skip_broken=_or(_flag(config, "collapse_skip_broken"), False),
+        offline=_or(_flag(config, "collapse_offline"), is_offline()),
+        mirrors=_unique(values["collapse_mirror"]),
         reports_dir=Path("reports" if reports_dir is None else reports_dir),
         overrides=_overrides(values, editors),
     )
+    if settings.offline:
+        go_offline()
+    if settings.mirrors:
+        use_mirrors(settings.mirrors)
     _check_sources(settings)
     if settings.overrides and not config.option.collectonly:
         from collapse_tests.editors.registry import check_hyperparameters
@@ -212,7 +236,7 @@ def _check_sources(settings: Settings) -> None:
     for model in settings.models:
         resolve_spec(model)
     for source in (*settings.edits, *settings.scenarios, *settings.machines):
-        load_requests(source)
+        load_requests(source, skip_broken=settings.skip_broken)
     if settings.machines and find_spec("hypothesis") is None:
         raise UsageError("--machine needs Hypothesis, which is not installed; pip install hypothesis")
     if settings.ppl_texts is not None:

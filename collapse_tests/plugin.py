@@ -10,7 +10,7 @@ import pytest
 
 from collapse_tests.collector import RecordCollector
 from collapse_tests.errors import CollapseError
-from collapse_tests.options import add_options, settings_from
+from collapse_tests.options import add_options, go_offline_early, settings_from
 from collapse_tests.scheduling import SUITE_TESTS
 from collapse_tests.session import CASE_FIXTURES, GateSession, is_left_out
 from collapse_tests.settings import Settings
@@ -22,6 +22,12 @@ _COLLECTOR = pytest.StashKey[RecordCollector]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the group `collapse`."""
     add_options(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Forbid downloads, if they are to be, before a conftest imports what would read it too early."""
+    go_offline_early(early_config)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,12 +48,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         collector.prepare()
 
 
-def pytest_report_header(config: pytest.Config) -> str | None:
-    """Say what is gated."""
+def pytest_report_header(config: pytest.Config) -> list[str] | None:
+    """Say what is gated, and what of it is left out."""
     gate = config.stash.get(_SESSION, None)
     if gate is None:
         return None
-    return f"collapse: {gate.summary()}"
+    return [f"collapse: {line}" for line in (gate.summary(), *gate.notes())]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

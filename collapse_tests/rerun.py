@@ -36,7 +36,7 @@ _OF_SCENARIOS = ("steps",)
 _OF_MACHINES = ("machine_steps", "machine_examples", "machine_budget")
 
 #: Settings that are options without one.
-_FLAGS = ("gate_on_drop", "fail_ineffective")
+_FLAGS = ("gate_on_drop", "fail_ineffective", "skip_broken", "offline")
 
 #: What pytest's `-k` takes as one word.
 _KEYWORD = re.compile(r"[\w:+\-.\[\]\\/]+")

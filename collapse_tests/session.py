@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from collapse_tests.cases import Case, expand_cases
+from collapse_tests.datasets.requests import screen_requests
 from collapse_tests.environment import device_facts
 from collapse_tests.failures import GateFailure, failure_of
 from collapse_tests.progress import ProgressDisplay
@@ -66,6 +67,13 @@ class GateSession:
         asked = "".join(f", {name} {', '.join(sets)}" for name, sets in named.items() if sets)
         editors, models = ", ".join(self.settings.editors), ", ".join(self.settings.models)
         return f"{editors} on {models}{asked}, ME-PPL limit {self.settings.ppl_limit:g}"
+
+    def notes(self) -> list[str]:
+        """What the request sets leave out or repeat, a line each."""
+        settings = self.settings
+        sources = dict.fromkeys((*settings.edits, *settings.scenarios, *settings.machines))
+        found = [screen_requests(source).note(source) for source in sources]
+        return [note for note in found if note is not None]
 
     def parameters(self, fixture: str) -> Sequence[Case | SequenceCase]:
         """The values of one of `CASE_FIXTURES`, before any selection."""

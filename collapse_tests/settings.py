@@ -78,12 +78,12 @@ class Settings:
     Attributes:
         editors: editor names, in the order given, without duplicates.
         models: model names, directories or hub ids, likewise.
-        edits: names of shipped request sets or paths of request files, likewise.
+        edits: names of shipped or published request sets or paths of request files, likewise.
         edits_limit: keep at most this many requests, the first ones, or None.
         edits_sample: keep this many requests drawn with `seed`, or None.
         ppl_limit: ME-PPL at or above this is a collapse.
-        ppl_texts: `default` or `default-1k` for shipped sentences, or a path; None for `default` where single edits
-            are measured and `default-1k` in scenarios.
+        ppl_texts: `default` or `default-1k` for shipped sentences, the name of published ones, or a path; None for
+            `default` where single edits are measured and `default-1k` in scenarios.
         tasks: `default` for the shipped downstream tasks, or names of tasks, without duplicates.
         tasks_limit: items of each task at most, the first ones, or None.
         tasks_data: directory with the data of tasks that are not shipped, or None for lm-eval's own loading.
@@ -103,6 +103,9 @@ class Settings:
         seed: seeds the context templates, `edits_sample` and every editor.
         batch_size: requests edited together, or None to choose by the device.
         fail_ineffective: whether an edit that does not take fails its test.
+        skip_broken: whether broken records of request files are left out rather than an error.
+        offline: whether nothing may be fetched.
+        mirrors: base addresses to ask first for published sets.
         reports_dir: directory in which each run makes its own.
         overrides: hyper-parameters given by the user, those in files first; a later one of a field wins.
     """
@@ -133,5 +136,8 @@ class Settings:
     machine_examples: int = DEFAULT_MACHINE_EXAMPLES
     machine_budget: float = DEFAULT_MACHINE_BUDGET
     fail_ineffective: bool = False
+    skip_broken: bool = False
+    offline: bool = False
+    mirrors: tuple[str, ...] = ()
     reports_dir: Path = field(default_factory=lambda: Path("reports"))
     overrides: tuple[Override, ...] = ()

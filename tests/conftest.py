@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["pytester", "fixtures.tiny_models", "fixtures.pytester_cases"]
+pytest_plugins = ["pytester", "fixtures.tiny_models", "fixtures.pytester_cases", "fixtures.file_server"]

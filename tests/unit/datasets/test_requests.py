@@ -313,7 +313,7 @@ def test_a_counterfact_record_is_consistent(tmp_path: Path, record: dict[str, An
         ("text", "record 0: is text, not an object"),
         (None, "record 0: is null, not an object"),
         ([FLAT], "record 0: is a list, not an object"),
-        ({"src": "q", "alt": "a"}, "record 0: has an unknown layout (keys: src, alt)"),
+        ({"question": "q", "answer": "a"}, "record 0: has an unknown layout (keys: question, answer)"),
         ({}, "record 0: has an unknown layout (keys: none)"),
     ],
 )
