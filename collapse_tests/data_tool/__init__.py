@@ -1,0 +1,1 @@
+"""`collapse-data`: request sets and sentences by name, checked, built, mined and ranked."""
