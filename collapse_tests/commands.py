@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -14,7 +14,9 @@ from collapse_tests.errors import CollapseError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["parsed", "parsed_if_given", "reporting"]
+    from collapse_tests.editors.protocol import Progress
+
+__all__ = ["live_progress", "parsed", "parsed_if_given", "reporting", "sayer"]
 
 Value = TypeVar("Value")
 
@@ -50,3 +52,34 @@ def reporting() -> Iterator[Console]:
     except CollapseError as error:
         console.print(f"error: {error}", markup=False, highlight=False, style="bold red", soft_wrap=True)
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
+
+
+@contextmanager
+def live_progress(console: Console) -> Iterator[Progress]:
+    """A live line on a terminal; elsewhere a plain line for each stage."""
+    if not console.is_terminal:
+        yield _plain_lines(console)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as LiveProgress
+
+    columns: list[Any] = [SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=20)]
+    with LiveProgress(*columns, MofNCompleteColumn(), TimeElapsedColumn(), console=console, transient=True) as live:
+        task = live.add_task("working", total=None)
+        yield lambda stage, done, total: live.update(task, description=stage, completed=done, total=total)
+
+
+def _plain_lines(console: Console) -> Progress:
+    shown: set[str] = set()
+
+    def show(stage: str, done: int, total: int) -> None:
+        if stage not in shown:
+            shown.add(stage)
+            console.print(f"{stage} ({done} of {total})", markup=False, highlight=False, soft_wrap=True)
+
+    return show
+
+
+def sayer(console: Console) -> Callable[[str], None]:
+    """What prints one line at a time, as it is."""
+    return lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -107,6 +107,13 @@ OPTIONS = (
     Option("edits-limit", "Take at most the first N of each set.", parse_positive_integer, "N", ini=False),
     Option("edits-sample", "Draw N of each set, by --seed, before any limit.", parse_positive_integer, "N", ini=False),
     Option(
+        "riskiest",
+        "Of these, make the N edits that the unedited model says are likeliest to collapse it, those first.",
+        parse_positive_integer,
+        "N",
+        ini=False,
+    ),
+    Option(
         "ppl-limit",
         f"Call a model collapsed at this ME-PPL or above. Default: {DEFAULT_PPL_LIMIT:g}.",
         parse_ppl_limit,

@@ -101,6 +101,7 @@ def settings_from(config: pytest.Config) -> Settings | None:
         edits=_edits(config, values),
         edits_limit=values["collapse_edits_limit"],
         edits_sample=values["collapse_edits_sample"],
+        riskiest=values["collapse_riskiest"],
         ppl_limit=_or(values["collapse_ppl_limit"], DEFAULT_PPL_LIMIT),
         ppl_texts=values["collapse_ppl_texts"],
         tasks=_unique(values["collapse_tasks"]) or (DEFAULT_TASKS,),

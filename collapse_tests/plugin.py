@@ -110,6 +110,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return make_scheduler(config, log) if config.stash.get(_SESSION, None) else None
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell xdist's workers what all of them have to agree on."""
+    if gate := node.config.stash.get(_SESSION, None):
+        gate.tell_worker(node.workerinput)
+
+
 class RecordHooks:
     """The hooks of the controlling process, which alone writes records and the report.
 

@@ -6,31 +6,31 @@ What it makes goes to the cache, where a run with the same editor, model, settin
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from collapse_tests.commands import parsed, reporting
-from collapse_tests.errors import UsageError
-from collapse_tests.option_values import (
-    AUTO,
-    DTYPES,
-    parse_device,
-    parse_dtype,
-    parse_matmul_precision,
-    parse_overrides,
-    parse_seed,
+from collapse_tests.command_options import (
+    DeviceOption,
+    DtypeOption,
+    MatmulPrecisionOption,
+    ModelOption,
+    OverridesOption,
+    SeedOption,
+    check_overrides,
+    computing,
 )
+from collapse_tests.commands import live_progress, reporting
+from collapse_tests.errors import UsageError
+from collapse_tests.option_values import AUTO, DTYPES
 from collapse_tests.settings import DEFAULT_MODEL, Override, Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from collapse_tests.editors.protocol import Editor, Progress
+    from collapse_tests.editors.protocol import Editor
 
 __all__ = ["app", "main", "prepare_editor"]
 
@@ -45,30 +45,20 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 @app.command()
 def command(
     editor: Annotated[str, typer.Argument(help="As for pytest --editor: a name, or package.module:attribute.")],
-    model: Annotated[str, typer.Option(help="As for pytest --model.")] = DEFAULT_MODEL,
+    model: ModelOption = DEFAULT_MODEL,
     edits: Annotated[
         list[str] | None, typer.Option(metavar="FILE", help="Train on these request files. Repeats.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="EDITOR.FIELD=VALUE", help="Set a hyper-parameter. Repeats."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = AUTO,
-    dtype: Annotated[str, typer.Option(help=f"One of {', '.join(DTYPES)}.")] = DTYPES[0],
-    matmul_precision: Annotated[str, typer.Option(help="As for pytest --matmul-precision.")] = AUTO,
-    seed: Annotated[str, typer.Option(metavar="N", help="Seeds everything random.")] = "0",
+    overrides: OverridesOption = None,
+    device: DeviceOption = AUTO,
+    dtype: DtypeOption = DTYPES[0],
+    matmul_precision: MatmulPrecisionOption = AUTO,
+    seed: SeedOption = "0",
 ) -> None:
     """Do an editor's one-off work for a model: train a hypernetwork, gather statistics, sample contexts."""
     with reporting() as console:
-        settings = Settings(
-            editors=(editor,),
-            models=(model,),
-            device=parsed("--device", parse_device, device),
-            dtype=parsed("--dtype", parse_dtype, dtype),
-            matmul_precision=parsed("--matmul-precision", parse_matmul_precision, matmul_precision),
-            seed=parsed("--seed", parse_seed, seed),
-            overrides=tuple(one for text in overrides or () for one in parsed("--set", parse_overrides, text)),
-        )
+        how = computing(overrides, device, dtype, matmul_precision, seed)
+        settings = how.applied_to(Settings(editors=(editor,), models=(model,)))
         _check(settings, edits or [])
         prepare_editor(settings, edits or [], console)
 
@@ -100,7 +90,7 @@ def prepare_editor(settings: Settings, sources: list[str], console: Console) -> 
     cache = cache_dir()
     start = time.monotonic()
     model = load_model(model_name, settings, lambda line: console.print(line, markup=False, highlight=False))
-    with _progress(console) as progress:
+    with live_progress(console) as progress:
         editor.prepare(model, EditorContext(settings.seed, cache, progress))
     if changed := model.changed_tensors():
         from collapse_tests.errors import RestorationError
@@ -141,38 +131,10 @@ def _check(settings: Settings, sources: list[str]) -> None:
 
     (name,), (model,) = settings.editors, settings.models
     check_editor(name)
-    for override in settings.overrides:
-        if override.editor != name:
-            raise UsageError(f"--set {override.editor}.{override.field}: the editor to prepare is {name}; name that")
+    check_overrides(settings)
     resolve_spec(model)
     for source in sources:
         load_requests(source)
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Progress]:
-    """A live line on a terminal; elsewhere a plain line for each stage."""
-    if not console.is_terminal:
-        yield _plain_lines(console)
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as LiveProgress
-
-    columns: list[Any] = [SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=20)]
-    with LiveProgress(*columns, MofNCompleteColumn(), TimeElapsedColumn(), console=console, transient=True) as live:
-        task = live.add_task("preparing", total=None)
-        yield lambda stage, done, total: live.update(task, description=stage, completed=done, total=total)
-
-
-def _plain_lines(console: Console) -> Progress:
-    shown: set[str] = set()
-
-    def show(stage: str, done: int, total: int) -> None:
-        if stage not in shown:
-            shown.add(stage)
-            console.print(f"{stage} ({done} of {total})", markup=False, highlight=False, soft_wrap=True)
-
-    return show
 
 
 def main() -> None:

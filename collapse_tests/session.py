@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import pytest
 from collapse_tests.cases import Case, expand_cases
 from collapse_tests.datasets.requests import screen_requests
 from collapse_tests.environment import device_facts
+from collapse_tests.errors import CollapseError
 from collapse_tests.failures import GateFailure, failure_of
 from collapse_tests.progress import ProgressDisplay
 from collapse_tests.properties import properties
@@ -37,6 +38,9 @@ _SEQUENCE_FIXTURES = {"collapse_scenario": SequenceKind.SCENARIO, "collapse_mach
 CASE_FIXTURES = frozenset({_CASE_FIXTURE, *_SEQUENCE_FIXTURES})
 
 _SUITE = Path(__file__).with_name("suite")
+
+#: Key of what xdist's workers are told: ids of the cases that are the riskiest.
+_RISKIEST = "collapse_riskiest"
 
 _OUTCOME = pytest.StashKey["Outcome[Record] | Outcome[SequenceRecord]"]()
 
@@ -65,6 +69,8 @@ class GateSession:
         """What is gated, in one line."""
         named = {"edits": self.settings.edits, "scenario": self.settings.scenarios, "machine": self.settings.machines}
         asked = "".join(f", {name} {', '.join(sets)}" for name, sets in named.items() if sets)
+        if self.settings.riskiest is not None and self.settings.edits:
+            asked += f", the {self.settings.riskiest} riskiest"
         editors, models = ", ".join(self.settings.editors), ", ".join(self.settings.models)
         return f"{editors} on {models}{asked}, ME-PPL limit {self.settings.ppl_limit:g}"
 
@@ -79,13 +85,45 @@ class GateSession:
         """The values of one of `CASE_FIXTURES`, before any selection."""
         if fixture == _CASE_FIXTURE:
             if self._cases is None:
-                self._cases = expand_cases(self.settings)
+                self._cases = self._chosen(expand_cases(self.settings))
             return self._cases
         return expand_sequences(self.settings, _SEQUENCE_FIXTURES[fixture])
+
+    def _chosen(self, cases: tuple[Case, ...]) -> tuple[Case, ...]:
+        """All cases, or the riskiest."""
+        if self.settings.riskiest is None:
+            return cases
+        told = getattr(self.config, "workerinput", {}).get(_RISKIEST)
+        if told is not None:
+            by_id = {case.id: case for case in cases}
+            return tuple(by_id[case_id] for case_id in told)
+        return tuple(self._riskiest(cases, self.settings.riskiest))
+
+    def _riskiest(self, cases: Sequence[Case], count: int) -> Iterator[Case]:
+        """The riskiest of each model and editor; the first ones where the model cannot say, as tests will tell why."""
+        from collapse_tests.mining.ranking import groups_of, riskiest
+
+        for group in groups_of(cases):
+            try:
+                with _ignoring_warnings():
+                    yield from riskiest(self.gate, group, count)
+            except CollapseError as error:
+                self.display.say(f"the first instead of the riskiest edits are made: {error}")
+                yield from group[:count]
+            finally:
+                self.display.stop()
+
+    def tell_worker(self, workerinput: dict[str, Any]) -> None:
+        """Give an xdist worker what it would else have to find out itself, and might find otherwise."""
+        if self.settings.riskiest is not None and self.settings.edits:
+            workerinput[_RISKIEST] = [case.id for case in self.parameters(_CASE_FIXTURE)]
+            self._gate = None  # nothing is tested here, and the workers need the memory
 
     def select(self, items: Sequence[pytest.Item]) -> None:
         """Take the cases that will run, in order, so that batches are cut from them."""
         self._selected = [case for item in items if isinstance(case := case_of(item), Case)]
+        if self._gate is not None:
+            self._gate.expect(self._selected)
 
     @property
     def gate(self) -> Gate:
@@ -143,9 +181,7 @@ class GateSession:
             raise failure(outcome.record, _message(case, outcome.record, self.settings))
 
     def _outcome(self, case: Case | SequenceCase) -> Outcome[Record] | Outcome[SequenceRecord]:
-        with warnings.catch_warnings():
-            # A framework's deprecation must not decide about a model, whatever the project's filters are.
-            warnings.simplefilter("ignore")
+        with _ignoring_warnings():
             return self.gate.outcome(case) if isinstance(case, Case) else self.gate.sequence(case)
 
     def complete(self, item: pytest.Item, report: pytest.TestReport, error: BaseException | None) -> None:
@@ -167,6 +203,14 @@ class GateSession:
             carrier.collapse_record = record.to_dict()
         if self._gate is not None and self._gate.device is not None:
             carrier.collapse_device = device_facts(self._gate.device, str(self._gate.precision))
+
+
+@contextlib.contextmanager
+def _ignoring_warnings() -> Iterator[None]:
+    """A framework's deprecation must not decide about a model, whatever the project's filters are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def is_left_out(path: Path, settings: Settings | None) -> bool:

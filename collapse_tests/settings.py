@@ -81,6 +81,7 @@ class Settings:
         edits: names of shipped or published request sets or paths of request files, likewise.
         edits_limit: keep at most this many requests, the first ones, or None.
         edits_sample: keep this many requests drawn with `seed`, or None.
+        riskiest: of those, keep this many for each model and editor, the likeliest to collapse it first, or None.
         ppl_limit: ME-PPL at or above this is a collapse.
         ppl_texts: `default` or `default-1k` for shipped sentences, the name of published ones, or a path; None for
             `default` where single edits are measured and `default-1k` in scenarios.
@@ -115,6 +116,7 @@ class Settings:
     edits: tuple[str, ...] = (DEFAULT_EDITS,)
     edits_limit: int | None = None
     edits_sample: int | None = None
+    riskiest: int | None = None
     ppl_limit: float = DEFAULT_PPL_LIMIT
     ppl_texts: str | None = None
     device: str = "auto"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from collapse_tests.commands import parsed, parsed_if_given, reporting
+from collapse_tests.commands import parsed, parsed_if_given, reporting, sayer
 from collapse_tests.errors import CollapseError, UsageError
 from collapse_tests.option_values import parse_path, parse_positive_integer, parse_seed
 from collapse_tests.settings import DEFAULT_MODEL
@@ -53,7 +53,8 @@ def generate(
 ) -> None:
     """Counterfactual requests whose subject begins the prompt: candidates for edits that collapse a model."""
     with reporting() as console:
-        from collapse_tests.hard_edits.candidate_files import check_out, excluded_keys
+        from collapse_tests.datasets.writing import check_out
+        from collapse_tests.hard_edits.candidate_files import excluded_keys
         from collapse_tests.hard_edits.candidates import Wanted
         from collapse_tests.hard_edits.subject_files import load_subjects
 
@@ -77,7 +78,7 @@ def generate(
 def _one_token(model: str, console: Console) -> Callable[[str], bool]:
     from collapse_tests.hard_edits.tokens import one_token_test
 
-    return one_token_test(model, lambda line: _say(line, console))
+    return one_token_test(model, sayer(console))
 
 
 def _proposals(
@@ -93,12 +94,12 @@ def _proposals(
 
     found = Proposals()
     try:
-        with opened_writer(model, url, lambda line: _say(line, console)) as writer:
-            write_samples(writer, repository, wanted, found, lambda line: _say(line, console))
+        with opened_writer(model, url, sayer(console)) as writer:
+            write_samples(writer, repository, wanted, found, sayer(console))
     except (CollapseError, KeyboardInterrupt):
         if found.candidates:
             write_candidates(path, found.candidates)
-            _say(f"the {len(found.candidates):,} requests written so far are in {path}", console)
+            sayer(console)(f"the {len(found.candidates):,} requests written so far are in {path}")
         raise
     return found
 
@@ -117,8 +118,4 @@ def _finish(path: Path, repository: SubjectRepository, found: Proposals, console
     if not found.candidates:
         raise UsageError("no request is left, so nothing is written; see above why, and ask for less to be left out")
     write_candidates(path, found.candidates)
-    _say(f"{len(found.candidates):,} requests are in {path}", console)
-
-
-def _say(line: str, console: Console) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    sayer(console)(f"{len(found.candidates):,} requests are in {path}")

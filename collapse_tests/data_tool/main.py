@@ -5,7 +5,9 @@ from __future__ import annotations
 import typer
 
 from collapse_tests.data_tool.generate import generate
+from collapse_tests.data_tool.mine import mine
 from collapse_tests.data_tool.published import check, fetch, list_sets, show
+from collapse_tests.data_tool.rank import rank
 from collapse_tests.data_tool.sentences import sentences
 
 __all__ = ["app", "main"]
@@ -23,6 +25,8 @@ app.command()(fetch)
 app.command()(check)
 app.command()(show)
 app.command()(generate)
+app.command()(mine)
+app.command()(rank)
 app.command()(sentences)
 
 

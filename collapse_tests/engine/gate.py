@@ -12,8 +12,10 @@ from typing import Generic, TypeVar
 
 from collapse_tests.cases import Case
 from collapse_tests.datasets.texts import load_texts
-from collapse_tests.editors.protocol import BoundedEditor, Editor, Progress, no_progress
+from collapse_tests.edit_request import EditRequest
+from collapse_tests.editors.protocol import BoundedEditor, Editor, PreflightEditor, Progress, no_progress
 from collapse_tests.engine.bench import Bench
+from collapse_tests.engine.preflight import STAND_IN, Foresight, foresee
 from collapse_tests.engine.runner import BatchRunner, error_record
 from collapse_tests.engine.setting_up import make_editor, prepare_for
 from collapse_tests.engine.task_set import TaskSet
@@ -75,7 +77,7 @@ class Gate:
         self._say = say
         self._progress = progress
         self._tasks = TaskSet(settings, say)
-        self._chunks = self._cut(cases, chunk or max(1, len(cases)))
+        self.expect(cases, chunk=chunk)
         self._done: dict[str, Outcome[Record]] = {}
         self._bench: Bench | None = None
         self._runner: BatchRunner | None = None
@@ -94,14 +96,37 @@ class Gate:
         """What float32 products of the model copy in hand are rounded to, or None."""
         return None if self._bench is None else str(self._bench.model.precision)
 
-    @staticmethod
-    def _cut(cases: Sequence[Case], size: int) -> dict[str, list[Case]]:
-        """Case id → the chunk it belongs to."""
-        numbers = chunk_cases([case.id for case in cases], size)
+    def expect(self, cases: Sequence[Case], *, chunk: int | None = None) -> None:
+        """Cut batches from these cases from now on; arguments as for the class."""
+        numbers = chunk_cases([case.id for case in cases], chunk or max(1, len(cases)))
         chunks: dict[int, list[Case]] = {}
         for case in cases:
             chunks.setdefault(numbers[case.id], []).append(case)
-        return {case.id: chunks[numbers[case.id]] for case in cases}
+        self._chunks = {case.id: chunks[numbers[case.id]] for case in cases}
+
+    def digest(self, model: str) -> str:
+        """Digest of the unedited weights of a model, which is loaded for that.
+
+        Raises:
+            CollapseError: it could not be loaded, or not be measured.
+        """
+        return self._bench_for(model).model.digest
+
+    def preflight(self, model: str, editor: str, requests: Sequence[EditRequest]) -> list[Foresight]:
+        """What can be told of edits before they are made, by the editor itself or, if it cannot, by `STAND_IN`.
+
+        Raises:
+            CollapseError: the model could not be loaded, or an editor not be prepared.
+        """
+        runner = self._runner_for(model, editor)
+        own = runner.editor
+        if not isinstance(own, PreflightEditor):
+            own = make_editor(STAND_IN, model, self.settings)
+            assert isinstance(own, PreflightEditor)
+            self._prepare(own, STAND_IN, runner.bench)
+        found = foresee(runner.bench.model, own, requests, self._progress)
+        self._check_restored(editor, runner.bench)
+        return found
 
     def outcome(self, case: Case) -> Outcome[Record]:
         """The outcome of a case, running its batch if it has not been run.
@@ -115,7 +140,7 @@ class Gate:
     def sequence(self, case: SequenceCase) -> Outcome[SequenceRecord]:
         """The outcome of edits in sequence; asking again runs them again."""
         try:
-            runner = self._runner_for(case)
+            runner = self._runner_for(case.model, case.editor)
             record = self._sequences_on(runner.bench).run(case, runner.editor)
         except CollapseError as error:
             shown = self._has_shown(error)
@@ -146,7 +171,7 @@ class Gate:
         if self.settings.batch_size is not None:
             return self.settings.batch_size
         try:
-            runner = self._runner_for(case)
+            runner = self._runner_for(case.model, case.editor)
         except CollapseError:
             return 1 << 30  # the whole chunk shares the failure
         fitting = requests_per_batch(runner.bench.model)
@@ -156,7 +181,7 @@ class Gate:
 
     def _run(self, batch: Sequence[Case]) -> None:
         try:
-            runner = self._runner_for(batch[0])
+            runner = self._runner_for(batch[0].model, batch[0].editor)
         except CollapseError as error:
             for case in batch:
                 self._done[case.id] = self._unusable(case, error)
@@ -178,16 +203,16 @@ class Gate:
 
     # The model copy in hand -------------------------------------------------------------------------------
 
-    def _runner_for(self, case: Case | SequenceCase) -> BatchRunner:
-        key = (case.model, case.editor)
+    def _runner_for(self, model: str, editor_name: str) -> BatchRunner:
+        key = (model, editor_name)
         if key in self._failures:
             raise self._failures[key]
         if self._runner is None or self._key != key:
             try:
                 # Before the model is loaded: wrong options need not wait for that.
-                editor = make_editor(case.editor, case.model, self.settings)
-                bench = self._bench_for(case.model)
-                self._prepare(editor, case, bench)
+                editor = make_editor(editor_name, model, self.settings)
+                bench = self._bench_for(model)
+                self._prepare(editor, editor_name, bench)
             except CollapseError as error:
                 self._failures[key] = error
                 raise
@@ -213,18 +238,18 @@ class Gate:
         sequences = self.settings.scenarios or self.settings.machines
         return self.settings.downstream is not Downstream.FINAL or bool(sequences)
 
-    def _prepare(self, editor: Editor, case: Case | SequenceCase, bench: Bench) -> None:
+    def _prepare(self, editor: Editor, name: str, bench: Bench) -> None:
         """Its one-off work, after which the model has to be as before."""
         try:
-            prepare_for(bench.model, editor, case.editor, self.settings, self._progress)
+            prepare_for(bench.model, editor, name, self.settings, self._progress)
         except Exception:
-            self._check_restored(case, bench)
+            self._check_restored(name, bench)
             raise
-        self._check_restored(case, bench)
+        self._check_restored(name, bench)
 
-    def _check_restored(self, case: Case | SequenceCase, bench: Bench) -> None:
+    def _check_restored(self, editor: str, bench: Bench) -> None:
         try:
-            bench.check_restored(case.editor)
+            bench.check_restored(editor)
         except RestorationError:
             self._drop()  # the next editor gets a fresh copy
             raise

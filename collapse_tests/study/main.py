@@ -11,20 +11,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from collapse_tests.command_options import (
+    DeviceOption,
+    DtypeOption,
+    EditorOption,
+    MatmulPrecisionOption,
+    ModelOption,
+    OverridesOption,
+    PplTextsOption,
+    SeedOption,
+    check_overrides,
+    computing,
+)
 from collapse_tests.commands import parsed, parsed_if_given, reporting
-from collapse_tests.errors import UsageError
 from collapse_tests.option_values import (
     AUTO,
     DTYPES,
-    parse_device,
-    parse_dtype,
-    parse_matmul_precision,
     parse_names,
-    parse_overrides,
     parse_path,
     parse_positive_integer,
     parse_ppl_limit,
-    parse_seed,
 )
 from collapse_tests.settings import DEFAULT_MODEL, DEFAULT_PPL_TEXTS, DEFAULT_TASKS, Downstream, Settings
 from collapse_tests.study.table_files import check_csv, write_csv
@@ -73,8 +79,8 @@ def worst(
 
 @app.command()
 def levels(
-    editor: Annotated[str, typer.Option(help="As for pytest --editor.")],
-    model: Annotated[str, typer.Option(help="As for pytest --model.")] = DEFAULT_MODEL,
+    editor: EditorOption,
+    model: ModelOption = DEFAULT_MODEL,
     edits: Annotated[str, typer.Option(metavar="SET", help="As for pytest --edits: facts that collapse it.")] = "hard",
     edits_limit: Annotated[str | None, typer.Option(metavar="N", help="Take at most the first N edits.")] = None,
     levels: Annotated[str, typer.Option(metavar="X,Y,...", help="Levels of ME-PPL.")] = _LEVELS,
@@ -82,14 +88,12 @@ def levels(
     tasks: Annotated[str, typer.Option(metavar="NAME,...", help="As for pytest --tasks.")] = DEFAULT_TASKS,
     tasks_limit: Annotated[str | None, typer.Option(metavar="N", help="As for pytest --tasks-limit.")] = None,
     tasks_data: Annotated[str | None, typer.Option(metavar="DIR", help="As for pytest --tasks-data.")] = None,
-    ppl_texts: Annotated[str, typer.Option(metavar="FILE", help="As for pytest --ppl-texts.")] = DEFAULT_PPL_TEXTS,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="EDITOR.FIELD=VALUE", help="Set a hyper-parameter. Repeats.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = AUTO,
-    dtype: Annotated[str, typer.Option(help=f"One of {', '.join(DTYPES)}.")] = DTYPES[0],
-    matmul_precision: Annotated[str, typer.Option(help="As for pytest --matmul-precision.")] = AUTO,
-    seed: Annotated[str, typer.Option(metavar="N", help="Seeds everything random.")] = "0",
+    ppl_texts: PplTextsOption = DEFAULT_PPL_TEXTS,
+    overrides: OverridesOption = None,
+    device: DeviceOption = AUTO,
+    dtype: DtypeOption = DTYPES[0],
+    matmul_precision: MatmulPrecisionOption = AUTO,
+    seed: SeedOption = "0",
     csv: Csv = None,
 ) -> None:
     """ME-PPL against downstream accuracy, on edited models that are made to have given levels of ME-PPL."""
@@ -105,12 +109,8 @@ def levels(
             tasks_data=parsed_if_given("--tasks-data", lambda text: Path(parse_path(text)), tasks_data),
             downstream=Downstream.EACH,
             ppl_limit=math.inf,  # any model can be studied that gives a number
-            overrides=tuple(one for text in overrides or () for one in parsed("--set", parse_overrides, text)),
-            device=parsed("--device", parse_device, device),
-            dtype=parsed("--dtype", parse_dtype, dtype),
-            matmul_precision=parsed("--matmul-precision", parse_matmul_precision, matmul_precision),
-            seed=parsed("--seed", parse_seed, seed),
         )
+        settings = computing(overrides, device, dtype, matmul_precision, seed).applied_to(settings)
         wanted = parsed("--levels", _parse_levels, levels)
         per_level = parsed("--edits-per-level", parse_positive_integer, edits_per_level)
         file = _csv(csv)
@@ -147,9 +147,7 @@ def _requests(settings: Settings) -> list[NamedRequest]:
 
     (name,), (model,), (source,) = settings.editors, settings.models, settings.edits
     check_editor(name)
-    for override in settings.overrides:
-        if override.editor != name:
-            raise UsageError(f"{override.place}: the editor of this study is {name}; name that")
+    check_overrides(settings)
     resolve_spec(model)
     load_texts(settings.ppl_texts or DEFAULT_PPL_TEXTS)
     return load_requests(source, limit=settings.edits_limit)

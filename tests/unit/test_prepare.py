@@ -139,7 +139,7 @@ def test_a_preparation_that_changes_the_model_fails(saved_tiny_model: Callable[[
         (["mend", "--dtype", "int8"], "--dtype: 'int8' is no dtype"),
         (["mend", "--set", "mend.rank"], "--set: 'mend.rank' is not of the form"),
         (["mend", "--set", "mend.rank=0"], "--set mend.rank=0"),
-        (["mend", "--set", "rome.steps=2"], "the editor to prepare is mend"),
+        (["mend", "--set", "rome.steps=2"], "the editor here is mend"),
         (["mend", "--edits", "nowhere.json"], "'nowhere.json' is no file"),
         (["rome", "--edits", "normal"], "'rome' is not trained on requests"),
     ],

@@ -171,7 +171,7 @@ def test_names_are_shown_and_never_taken_for_markup(tmp_path: Path) -> None:
         (("levels", "--editor", "rome", "--tasks-data", "nowhere", "--tasks", "piqa"), "--tasks-data 'nowhere' is no"),
         (("levels", "--editor", "rome", "--device", "tpu"), "--device: 'tpu' is no device"),
         (("levels", "--editor", "rome", "--dtype", "int8"), "--dtype: 'int8' is no dtype"),
-        (("levels", "--editor", "rome", "--set", "ft.steps=3"), "--set ft.steps: the editor of this study is rome"),
+        (("levels", "--editor", "rome", "--set", "ft.steps=3"), "--set ft.steps: the editor here is rome"),
         (("levels", "--editor", "rome", "--set", "rome.stepz=3"), "stepz"),
         (("levels", "--editor", "rome", "--ppl-texts", "none.txt"), "--ppl-texts 'none.txt'"),
         (("levels", "--editor", "rome", "--csv", "no/such/rows.csv"), "there is no directory"),

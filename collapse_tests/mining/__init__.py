@@ -1,0 +1,1 @@
+"""Hard requests of any model: single edits of many requests, and what of them collapsed it."""
