@@ -29,8 +29,8 @@ def print_sweep(result: SweepResult, console: Console) -> None:
         groups.setdefault((record.model, record.editor), []).append(record)
     notation = Notation.of(console.encoding)
     columns: list[Column[list[Record]]] = [
-        Column("model", lambda group: name_cell(group[0].model, notation), "left"),
-        Column("editor", lambda group: name_cell(group[0].editor, notation), "left"),
+        Column("model", lambda group: name_cell(group[0].model, notation), "left", elastic=True),
+        Column("editor", lambda group: name_cell(group[0].editor, notation), "left", elastic=True),
         Column("edits", lambda group: f"{len(group):,}"),
         Column("collapsed", lambda group: f"{_count(group, Verdict.COLLAPSED):,}"),
         Column("rate", lambda group: percentage(_count(group, Verdict.COLLAPSED), len(group)) or ""),
@@ -47,8 +47,10 @@ def print_ranking(ranked: Sequence[tuple[Case, Foresight]], outcomes: Mapping[st
     rows = list(enumerate(ranked, start=1))
     columns: list[Column[tuple[int, tuple[Case, Foresight]]]] = [
         Column("", lambda row: str(row[0])),
-        Column("id", lambda row: name_cell(row[1][0].edit_id, notation), "left"),
-        Column("edit", lambda row: Elastic(lambda width: notation.edit(_fields(row[1][0]), width)), "left"),
+        Column("id", lambda row: name_cell(row[1][0].edit_id, notation), "left", elastic=True),
+        Column(
+            "edit", lambda row: Elastic(lambda width: notation.edit(_fields(row[1][0]), width)), "left", elastic=True
+        ),
         Column("risk", lambda row: _number(row[1][1].risk)),
     ]
     if any(_DENOMINATOR in foresight.numbers for _, foresight in ranked):

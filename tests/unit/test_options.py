@@ -61,6 +61,7 @@ def test_every_option_reaches_its_field(pytester: pytest.Pytester, own_network: 
     parsed = settings(
         pytester,
         *("--model", "gpt2-xl", "--edits", str(edits), "--edits-limit", "5", "--edits-sample", "9"),
+        *("--riskiest", "3"),
         *("--ppl-limit", "1.5e3", "--ppl-texts", str(texts), "--device", "cuda:1", "--dtype", "bfloat16"),
         *("--matmul-precision", "tf32"),
         *("--seed", "7", "--batch-size", "16", "--fail-ineffective", "--reports-dir", "out/here"),
@@ -79,6 +80,7 @@ def test_every_option_reaches_its_field(pytester: pytest.Pytester, own_network: 
         edits=(str(edits),),
         edits_limit=5,
         edits_sample=9,
+        riskiest=3,
         ppl_limit=1500.0,
         ppl_texts=str(texts),
         device="cuda:1",
@@ -285,7 +287,7 @@ def test_a_bad_value_is_named_with_its_remedy(pytester: pytest.Pytester, flag: s
         assert remedy in message
 
 
-@pytest.mark.parametrize("flag", ["--edits-limit", "--edits-sample"])
+@pytest.mark.parametrize("flag", ["--edits-limit", "--edits-sample", "--riskiest"])
 @pytest.mark.parametrize("value", ["0", "-3", "few", "1.5"])
 def test_counts_are_positive_whole_numbers(pytester: pytest.Pytester, flag: str, value: str) -> None:
     with pytest.raises(pytest.UsageError, match=f"{flag}: '{value}' is no positive whole number; give 1 or more"):

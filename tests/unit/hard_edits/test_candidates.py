@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from collapse_tests.datasets.requests import load_requests
+from collapse_tests.datasets.writing import check_out
 from collapse_tests.edit_request import EditRequest
 from collapse_tests.errors import InfrastructureError, UsageError
-from collapse_tests.hard_edits.candidate_files import check_out, excluded_keys, write_candidates
+from collapse_tests.hard_edits.candidate_files import excluded_keys, write_candidates
 from collapse_tests.hard_edits.candidates import Candidate, LeftOut, Proposals, Wanted, propose, request_key
 from collapse_tests.hard_edits.subject_files import parse_subjects
 from collapse_tests.hard_edits.subjects import SubjectRepository
