@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from collapse_tests.errors import CollapseError, UsageError
+from collapse_tests.network import go_offline, is_offline
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from collapse_tests.editors.protocol import Progress
 
-__all__ = ["live_progress", "parsed", "parsed_if_given", "reporting", "sayer"]
+__all__ = ["live_progress", "parsed", "parsed_if_given", "plain_progress", "reporting", "said_once", "sayer"]
 
 Value = TypeVar("Value")
 
@@ -42,10 +43,13 @@ def parsed_if_given(option: str, parse: Callable[[str], Value], text: str | None
 def reporting() -> Iterator[Console]:
     """A console on the standard output; an error of the package ends the command with its message.
 
-    The exit status is 2 where the user can mend it, otherwise 1.
+    The exit status is 2 where the user can mend it, otherwise 1. Import frameworks within the block only: they read
+    once whether downloads are forbidden, and here they are told.
     """
     from collapse_tests.report.terminal import make_console
 
+    if is_offline():
+        go_offline()
     console = make_console(sys.stdout)
     try:
         yield console
@@ -58,7 +62,7 @@ def reporting() -> Iterator[Console]:
 def live_progress(console: Console) -> Iterator[Progress]:
     """A live line on a terminal; elsewhere a plain line for each stage."""
     if not console.is_terminal:
-        yield _plain_lines(console)
+        yield plain_progress(sayer(console))
         return
     from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as LiveProgress
@@ -69,13 +73,20 @@ def live_progress(console: Console) -> Iterator[Progress]:
         yield lambda stage, done, total: live.update(task, description=stage, completed=done, total=total)
 
 
-def _plain_lines(console: Console) -> Progress:
-    shown: set[str] = set()
+def plain_progress(say: Callable[[str], None]) -> Progress:
+    """A line for each stage, when it begins."""
+    show = said_once(say)
+    return lambda stage, done, total: show(stage, f"{stage} ({done} of {total})")
 
-    def show(stage: str, done: int, total: int) -> None:
-        if stage not in shown:
-            shown.add(stage)
-            console.print(f"{stage} ({done} of {total})", markup=False, highlight=False, soft_wrap=True)
+
+def said_once(say: Callable[[str], None]) -> Callable[[str, str], None]:
+    """What takes a key and a line, and says the line if the key is new."""
+    known: set[str] = set()
+
+    def show(key: str, line: str) -> None:
+        if key not in known:
+            known.add(key)
+            say(line)
 
     return show
 

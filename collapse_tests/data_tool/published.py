@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from collapse_tests.commands import parsed, parsed_if_given, reporting
+from collapse_tests.commands import parsed, parsed_if_given, reporting, sayer
 from collapse_tests.errors import UsageError
 from collapse_tests.network import go_offline, parse_mirrors, use_mirrors
 from collapse_tests.option_values import parse_names, parse_path, parse_positive_integer
@@ -44,9 +44,7 @@ def fetch(
     with reporting() as console:
         from collapse_tests.datasets.fetching import adopt_file, published, published_file
 
-        def say(line: str) -> None:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-
+        say = sayer(console)
         _reach(mirror, offline=offline)
         wanted = list(dict.fromkeys(name for text in names for name in parsed("NAME", parse_names, text)))
         for name in wanted:

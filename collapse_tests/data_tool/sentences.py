@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from collapse_tests.commands import parsed, reporting
+from collapse_tests.commands import parsed, reporting, said_once, sayer
 from collapse_tests.errors import InfrastructureError, UsageError
 from collapse_tests.option_values import parse_names, parse_path, parse_positive_integer, parse_seed
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from collapse_tests.datasets.sentences.building import Advance, Built, Plan, Row
+    from collapse_tests.datasets.sentences.corpora import Corpus
 
 __all__ = ["sentences"]
 
@@ -65,14 +66,16 @@ def sentences(
         files = {count: directory / f"me-ppl-{count}.json" for count in (plan.size, *plan.subsets)}
         _check_place(directory, [*files.values(), directory / _CARD], force=force)
 
+        from collapse_tests.datasets.screening import counted
         from collapse_tests.datasets.sentences.building import build
 
         with _progress(console) as advance:
             built = build(plan, advance)
-        _write(plan, built, files, directory / _CARD, _command(plan))
+        _write(plan, built, files, directory / _CARD, _command(plan, built.corpora))
+        say = sayer(console)
         for count, path in files.items():
-            console.print(f"{path}: {len(built.sets[count]):,} sentences", soft_wrap=True)
-        console.print(f"{directory / _CARD}: where they are from", soft_wrap=True)
+            say(f"{path}: {counted(len(built.sets[count]), 'sentence')}")
+        say(f"{directory / _CARD}: where they are from")
 
 
 def _plan(
@@ -156,10 +159,10 @@ def _as_json(rows: Sequence[Row]) -> str:
     return "[\n" + ",\n".join(lines) + "\n]\n"
 
 
-def _command(plan: Plan) -> str:
-    """The command that builds the same sets, every choice but the directory spelt out."""
+def _command(plan: Plan, corpora: Sequence[Corpus]) -> str:
+    """The command that builds the same sets from `corpora`, every choice but the directory spelt out."""
     words = ["collapse-data", "sentences"]
-    for corpus in plan.corpora:
+    for corpus in corpora:
         words += ["--corpus", str(corpus)]
     for name, share in plan.shares.items():
         words += ["--share", f"{name}={share}"]
@@ -172,7 +175,8 @@ def _command(plan: Plan) -> str:
 def _progress(console: Console) -> Iterator[Advance]:
     """A line for each corpus with its bar on a terminal; elsewhere a plain line when it begins."""
     if not console.is_terminal:
-        yield _plain_lines(console)
+        show = said_once(sayer(console))
+        yield lambda what, count, total: show(what, f"{what} ({total / 1e6:,.1f} MB)")
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -186,14 +190,3 @@ def _progress(console: Console) -> Iterator[Advance]:
             bars.advance(tasks[what], count)
 
         yield advance
-
-
-def _plain_lines(console: Console) -> Advance:
-    shown: set[str] = set()
-
-    def show(what: str, count: int, total: int) -> None:
-        if what not in shown:
-            shown.add(what)
-            console.print(f"{what} ({total / 1e6:,.1f} MB)", soft_wrap=True)
-
-    return show

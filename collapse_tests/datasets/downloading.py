@@ -32,8 +32,9 @@ class _InterruptedError(Exception):
 class ResumingDownloader:
     """A downloader for `pooch.retrieve`.
 
-    What has come stays in `partial` if the download is cut short, and the next one goes on from there. A server that
-    does not know ranges sends everything again.
+    What has come stays in `partial` if the download is cut short, and the next one goes on from there, whichever its
+    address, if the size is known; else nothing would show that the halves are of two files. A server that does not
+    know ranges sends everything again.
 
     Attributes:
         partial: where the bytes gather.
@@ -54,6 +55,8 @@ class ResumingDownloader:
             DownloadError: there is nothing to be had, or the wrong thing, which is then removed.
             OSError: the disk is full.
         """
+        if self.size is None:
+            self.partial.unlink(missing_ok=True)
         resumed = self._kept() > 0
         self._fetch(url)
         try:
@@ -92,12 +95,18 @@ class ResumingDownloader:
             except _InterruptedError as error:
                 kept = self._kept()
                 if attempt == _ATTEMPTS or kept <= before:
-                    hint = f"; {kept:,} bytes are kept, and the next try goes on there" if kept else ""
-                    raise DownloadError(f"{error}{hint}") from None
+                    raise DownloadError(f"{error}{self._outlook(kept)}") from None
                 self.say(f"the connection ended after {kept:,} bytes: going on there")
                 time.sleep(_PAUSE_S * attempt)
             else:
                 return
+
+    def _outlook(self, kept: int) -> str:
+        """What becomes of the bytes of a download that failed, as the end of its message."""
+        if self.size is None:
+            self.partial.unlink(missing_ok=True)
+            return ""
+        return f"; {kept:,} bytes are kept, and the next try goes on there" if kept else ""
 
     def _request(self, url: str, offset: int) -> None:
         import requests
@@ -108,22 +117,29 @@ class ResumingDownloader:
             headers["Range"] = f"bytes={offset}-"
         try:
             with requests.get(url, stream=True, timeout=_TIMEOUT_S, headers=headers) as response:
-                if offset and response.status_code == 416:  # its file ends before: not the one of this part
-                    self.partial.unlink()
+                status = response.status_code
+                if offset and (status == 416 or (status == 206 and not _begins_at(response, offset))):
+                    self.partial.unlink()  # its file ends before, or it has no such range: all of it then
                     self._request(url, 0)
                     return
-                if response.status_code not in (200, 206):
-                    raise DownloadError(f"HTTP status {response.status_code} {response.reason}")
-                if response.status_code == 206 and not _begins_at(response, offset):
-                    raise DownloadError("the server sent another range than it was asked for")
-                # Status 200: it does not know ranges and sends all.
-                self._store(response, offset if response.status_code == 206 else 0)
+                if status != 200 and not (offset and status == 206):
+                    raise DownloadError(f"HTTP status {status} {response.reason}")
+                if offset and status == 200:  # it does not know ranges and sends all
+                    self._check_announced(response)
+                self._store(response, offset if status == 206 else 0)
         except requests.Timeout:
             raise _InterruptedError("no answer in time") from None
         except requests.RequestException as error:
             raise _InterruptedError(_reason(error)) from None
         except UnicodeError as error:  # a host name that cannot be one
             raise DownloadError(str(error)) from None
+
+    def _check_announced(self, response: Any) -> None:
+        """Refuse what cannot be the file before it is written over the part that has come."""
+        announced = response.headers.get("Content-Length", "")
+        plain = response.headers.get("Content-Encoding", "identity") == "identity"
+        if self.size is not None and plain and announced.isdigit() and int(announced) != self.size:
+            raise DownloadError(f"is not the expected file: it has {int(announced):,} bytes instead of {self.size:,}")
 
     def _store(self, response: Any, offset: int) -> None:
         """Write the body of `response` from `offset` on."""

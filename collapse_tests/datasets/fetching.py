@@ -32,8 +32,8 @@ def published(name: str) -> Published:
     if name in CATALOGUE:
         return CATALOGUE[name]
     close = difflib.get_close_matches(name, CATALOGUE, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise UsageError(f"{name!r} is no published set; {hint}Give one of {', '.join(CATALOGUE)}")
+    hint = f"did you mean {close[0]!r}? Give" if close else "give"
+    raise UsageError(f"{name!r} is no published set; {hint} one of {', '.join(CATALOGUE)}")
 
 
 def published_file(name: str, say: Callable[[str], None] | None = None) -> Path:
@@ -95,11 +95,15 @@ def adopt_file(name: str, source: Path, say: Callable[[str], None]) -> Path:
 
 
 def state_of(entry: Published) -> str:
-    """Whether the file of a set is `cached`, `damaged`, `not fetched`, or to be had `by hand` only."""
-    if _fault(entry, cached_path(entry)) is None:
-        return "cached"
-    if cached_path(entry).exists():
-        return "damaged"
+    """Whether the file of a set is `cached`, `damaged`, `unreadable`, `not fetched`, or to be had `by hand` only."""
+    path = cached_path(entry)
+    try:
+        if _fault(entry, path) is None:
+            return "cached"
+        if path.exists():
+            return "damaged"
+    except OSError:
+        return "unreadable"
     return "not fetched" if _addresses(entry) else "by hand"
 
 
@@ -148,7 +152,6 @@ def _fetch(entry: Published, addresses: list[str], path: Path, say: Callable[[st
     pooch.get_logger().setLevel("WARNING")  # it would say what `say` says
     partial = path.with_name(f".{path.name}.part")
     if entry.sha256 is None:
-        partial.unlink(missing_ok=True)  # nothing would show that its halves are of two files
         path.unlink(missing_ok=True)  # or else pooch, which cannot know its checksum, takes it for the right one
     downloader = ResumingDownloader(partial, entry.size, lambda file: _verify(entry, path, file, say), say)
     size = "" if entry.size is None else f", {entry.size / 1e6:.1f} MB"
@@ -170,6 +173,8 @@ def _fetch(entry: Published, addresses: list[str], path: Path, say: Callable[[st
 
 def _verify(entry: Published, path: Path, file: Path, say: Callable[[str], None]) -> None:
     """Raise `DownloadError` unless `file` is what belongs at `path`; the message begins with a verb."""
+    if _is_page(file):
+        raise DownloadError("is not the expected file: it is a web page, as servers send to report or to ask something")
     size = file.stat().st_size
     if entry.size is not None and size < entry.size:
         raise DownloadError(f"is truncated: it has {size:,} of {entry.size:,} bytes")
@@ -203,6 +208,12 @@ def _verify_records(entry: Published, file: Path, say: Callable[[str], None]) ->
             raise DownloadError(f"is not the expected file: it has {problem}")
         # How its authors cut the files of a folder is not known; a person chose this one.
         say(f"warning: this file of {entry.name} has {problem}; it is used as it is")
+
+
+def _is_page(file: Path) -> bool:
+    """Whether a file that should be JSON is HTML, which networks with a sign-in send in place of anything."""
+    with file.open("rb") as stream:
+        return stream.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<")
 
 
 def _addresses(entry: Published) -> list[str]:

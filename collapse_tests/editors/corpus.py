@@ -7,11 +7,10 @@ every model has it, and by the model's own measure it is distributed like what t
 from __future__ import annotations
 
 import hashlib
-import importlib
 import itertools
 import json
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ import numpy as np
 import torch
 
 from collapse_tests.cache import atomic_write_text, exclusive
+from collapse_tests.datasets.documents import document_text
+from collapse_tests.datasets.hub import HUB_PREFIX, hub_set
 from collapse_tests.datasets.reading import parse_json, read_user_file
 from collapse_tests.editors.protocol import EditorContext, Progress
 from collapse_tests.errors import UsageError
@@ -27,12 +28,10 @@ from collapse_tests.models.editable import EditableModel
 from collapse_tests.models.memory import in_halves
 from collapse_tests.models.workload import generated_rows
 
-__all__ = ["GENERATED", "HUB_PREFIX", "corpus_rows", "digest_of_rows"]
+__all__ = ["GENERATED", "corpus_rows", "digest_of_rows"]
 
 #: Name of the corpus that the model writes itself.
 GENERATED = "generated"
-#: What the name of a hub data set begins with: `hub:NAME` or `hub:NAME:CONFIG`.
-HUB_PREFIX = "hub:"
 
 #: Longest row. A generated one costs time in proportion to its square; in a read one, a document's end is the more
 #: often cut off from its beginning the shorter rows are.
@@ -42,7 +41,6 @@ _READ_LENGTH = 1024
 _DOCUMENTS = 64
 _SHUFFLED = 2000
 _SUFFIXES = (".txt", ".json", ".jsonl")
-_FIELDS = ("text", "Text")
 
 
 def corpus_rows(model: EditableModel, corpus: str, tokens: int, context: EditorContext) -> list[list[int]]:
@@ -50,8 +48,8 @@ def corpus_rows(model: EditableModel, corpus: str, tokens: int, context: EditorC
 
     Args:
         model: unedited; it writes the generated corpus, and its tokenizer reads the others.
-        corpus: `generated`, `hub:NAME[:CONFIG]`, or a path: `.txt` with one document a line, `.json` with a list,
-            `.jsonl` with a value a line; a value is a string or an object with a `text`.
+        corpus: `generated`, `hub:ORG/NAME[/CONFIG][@REVISION]`, or a path: `.txt` with one document a line, `.json`
+            with a list, `.jsonl` with a value a line; a value is a string or an object with a `text`.
         tokens: how many are wanted.
         context: seeds what is written or which documents are taken. Its cache keeps generated rows, so that a killed
             run goes on where it was and a longer corpus begins with the shorter one, and rows from the hub.
@@ -244,18 +242,12 @@ def _read_documents(source: str) -> list[str]:
 
 
 def _text_of(value: object, where: str) -> str:
-    if isinstance(value, dict):
-        field = next((field for field in _FIELDS if field in value), None)
-        if field is None:
-            raise UsageError(f"{where}: field 'text' is missing; add it")
-        value = value[field]
-    if not isinstance(value, str):
-        raise UsageError(f"{where}: {value!r:.60} is not text; give a string")
+    text = document_text(value, None, where)
     try:
-        value.encode("utf-8")
+        text.encode("utf-8")
     except UnicodeEncodeError:
         raise UsageError(f"{where}: the text holds half a surrogate pair; write the character itself") from None
-    return value
+    return text
 
 
 # From the hub -----------------------------------------------------------------------------------------------------
@@ -264,38 +256,30 @@ def _text_of(value: object, where: str) -> str:
 def _from_hub(model: EditableModel, corpus: str, tokens: int, context: EditorContext) -> list[list[int]]:
     """Rows of a hub data set, which need no network once they are cached."""
     if context.cache is None:
-        return _tokenised(model, _hub_documents(corpus, context.seed), tokens)
+        return _read_hub(model, corpus, tokens, context.seed)
     path = context.cache / "moments" / "corpora" / f"{_key(corpus, model.digest, tokens, context.seed)}.json"
     with exclusive(path, lambda line: context.progress(line, 0, 1)):
         rows = _cached_rows(path)
         if not rows:
             context.progress(f"texts of {corpus}", 0, tokens)
-            rows = _tokenised(model, _hub_documents(corpus, context.seed), tokens)
+            rows = _read_hub(model, corpus, tokens, context.seed)
             _store_rows(path, rows)
     return rows
 
 
-def _hub_documents(corpus: str, seed: int) -> Iterator[str]:
-    """Documents of `hub:NAME[:CONFIG]`, streamed, in an order drawn with `seed`.
+def _read_hub(model: EditableModel, corpus: str, tokens: int, seed: int) -> list[list[int]]:
+    """Rows of documents that are streamed in an order drawn with `seed`; blank ones are left out.
 
     Raises:
-        UsageError: no `datasets` library, no such data set, or no way to reach it.
+        UsageError: the data set cannot be read or holds no text.
     """
-    name, _, config = corpus.removeprefix(HUB_PREFIX).partition(":")
+    where = f"corpus {corpus!r}"
     remedy = f"give {GENERATED!r} for the model's own text, or the path of a text file"
-    try:
-        library: Any = importlib.import_module("datasets")
-    except ImportError:
-        raise UsageError(f"corpus {corpus!r} needs the library datasets: `pip install datasets`, or {remedy}") from None
-    try:
-        stream = library.load_dataset(name, config or None, split="train", streaming=True)
-        for index, record in enumerate(stream.shuffle(seed=seed, buffer_size=_SHUFFLED)):
-            if document := _text_of(record, f"corpus {corpus!r}, document {index}").strip():
-                yield document
-    except UsageError:
-        raise
-    except Exception as error:  # the library raises dozens of types, down to those of its network client
-        raise UsageError(f"corpus {corpus!r} cannot be read from the hub ({error}); {remedy}") from error
+    documents = hub_set(corpus, where, remedy).shuffled(seed, _SHUFFLED)
+    rows = _tokenised(model, filter(None, map(str.strip, documents)), tokens)
+    if not rows:
+        raise UsageError(f"{where} holds no text in its training split; {remedy}")
+    return rows
 
 
 # The cache --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,9 +14,8 @@ __all__ = ["renamed"]
 @contextmanager
 def renamed(option: str, given: str) -> Iterator[None]:
     """Errors of the `with` block name the option `given` where they named `option`."""
+    name = re.compile(rf"(?<![\w-]){re.escape(option)}(?![\w-])")
     try:
         yield
-    except UsageError as error:
-        raise UsageError(str(error).replace(option, given)) from error.__cause__
-    except InfrastructureError as error:
-        raise InfrastructureError(str(error).replace(option, given)) from error.__cause__
+    except (UsageError, InfrastructureError) as error:
+        raise type(error)(name.sub(given, str(error))) from error.__cause__

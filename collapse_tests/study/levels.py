@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from collapse_tests.commands import plain_progress
 from collapse_tests.datasets.requests import NamedRequest
 from collapse_tests.datasets.texts import load_texts
-from collapse_tests.editors.protocol import BoundedEditor, Editor, Progress
+from collapse_tests.editors.protocol import BoundedEditor, Editor
 from collapse_tests.engine.bench import Bench
 from collapse_tests.engine.downstream import Downstream
 from collapse_tests.engine.setting_up import make_editor, prepare_for
@@ -51,7 +52,7 @@ def study_levels(
     tasks = TaskSet(settings, say).downstream()  # their data, before the model
     bench = Bench(load_model(model_name, settings, say), texts, settings.ppl_limit, tasks)
     say(f"unedited {model_name}: ME-PPL {bench.unedited.me_ppl:,.2f}")
-    prepare_for(bench.model, editor, name, settings, _plain_lines(say))
+    prepare_for(bench.model, editor, name, settings, plain_progress(say))
     bench.check_restored(name)
     return LevelSearch(bench, editor, levels, per_level, say).run(requests)
 
@@ -210,15 +211,3 @@ def _bytes(update: WeightUpdate) -> int:
     return sum(
         (delta.left if isinstance(delta, LowRankDelta) else delta.delta).nbytes for delta in update.deltas.values()
     )
-
-
-def _plain_lines(say: Say) -> Progress:
-    """A line for each stage, when it begins."""
-    shown: set[str] = set()
-
-    def show(stage: str, done: int, total: int) -> None:
-        if stage not in shown:
-            shown.add(stage)
-            say(f"{stage} ({done} of {total})")
-
-    return show

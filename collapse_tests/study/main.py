@@ -23,7 +23,7 @@ from collapse_tests.command_options import (
     check_overrides,
     computing,
 )
-from collapse_tests.commands import parsed, parsed_if_given, reporting
+from collapse_tests.commands import parsed, parsed_if_given, reporting, sayer
 from collapse_tests.option_values import (
     AUTO,
     DTYPES,
@@ -70,7 +70,7 @@ def worst(
         file = _csv(csv)
         records, problems = read_records(Path(parsed("RUN", parse_path, run)))
         for problem in problems:
-            console.print(f"warning: {problem}", markup=False, highlight=False, soft_wrap=True)
+            sayer(console)(f"warning: {problem}")
         groups = worst_groups(records, count)
         print_worst(groups, console)
         if file is not None:
@@ -129,10 +129,7 @@ def _print_levels(
     from collapse_tests.study.level_tables import print_levels
     from collapse_tests.study.levels import study_levels
 
-    def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    found = study_levels(settings, requests, wanted, per_level, say)
+    found = study_levels(settings, requests, wanted, per_level, sayer(console))
     print_levels(found, console)
     if file is not None:
         write_csv(file, level_rows(found))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from collapse_tests.datasets.sentences.corpora import Corpus, Source, open_source
@@ -87,9 +87,11 @@ class Built:
 
     Attributes:
         sets: by the size asked for, the largest first; each begins with the next.
+        corpora: those of the plan, from the very text that was read.
         tallies: by corpus.
     """
 
+    corpora: tuple[Corpus, ...]
     sets: Mapping[int, Sequence[Row]]
     tallies: Mapping[str, Tally]
 
@@ -120,7 +122,8 @@ def build(plan: Plan, advance: Advance) -> Built:
     _check_counts(plan, tallies)
     layers = in_layers(sample, plan.subsets, plan.seed)
     sets = {size: [Row(*row) for row in rows] for size, rows in zip((plan.size, *plan.subsets), layers, strict=True)}
-    return Built(sets, tallies)
+    read = tuple(replace(corpus, source=source.source) for corpus, source in sources.items())
+    return Built(read, sets, tallies)
 
 
 def _telling(advance: Advance, what: str, source: Source) -> Callable[[int], None]:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from collapse_tests.datasets.hub import HUB_PREFIX
 from collapse_tests.datasets.sentences.files import FileSource
-from collapse_tests.datasets.sentences.hub import HUB_PREFIX, HubSource
+from collapse_tests.datasets.sentences.hub import HubSource
 from collapse_tests.errors import UsageError
 
 __all__ = [
@@ -34,6 +35,10 @@ class Source(Protocol):
     @property
     def total(self) -> int:
         """What there is to read at most, in bytes."""
+
+    @property
+    def source(self) -> str:
+        """What to type for the same text: after the check a data set of the hub is at one commit."""
 
     def check(self, advance: Callable[[int], None]) -> list[tuple[str, str]]:
         """Find what is wrong before any long work, and say what was found.

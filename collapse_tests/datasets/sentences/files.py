@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
+from collapse_tests.datasets.documents import document_text, without_surrogates
 from collapse_tests.datasets.reading import parse_json
 from collapse_tests.datasets.sentences.array import array_items
 from collapse_tests.datasets.sentences.lines import Lines
-from collapse_tests.datasets.sentences.records import document_text
 from collapse_tests.errors import UsageError
 
-__all__ = ["FileSource"]
+__all__ = ["FIELD_REMEDY", "FileSource"]
+
+#: What to do where records have no field of the name looked for.
+FIELD_REMEDY = "name the one with the text: NAME=SOURCE:FIELD"
 
 _SUFFIXES = (".txt", ".jsonl", ".json")
 #: Characters after which a document of plain text is cut at the end of a line.
@@ -26,7 +29,8 @@ class FileSource:
     """Documents of a file, or of every file in a directory and below it in the order of their names.
 
     `.txt` holds documents that blank lines separate, `.jsonl` a value a line, `.json` a list of values or a value a
-    line; a value is what `document_text` takes. See `corpora.Source`.
+    line; a value is what `document_text` takes. Half a surrogate pair becomes U+FFFD, so that its sentence is rejected
+    and no other. See `corpora.Source`.
 
     Args:
         label: how messages name the corpus.
@@ -39,7 +43,7 @@ class FileSource:
 
     def __init__(self, label: str, source: str, field: str | None) -> None:
         self._label, self._field = label, field
-        self._source = source
+        self.source = source
         self._root, self._files = self._found(source)
         self.total = sum(path.stat().st_size for path in self._files)
 
@@ -53,7 +57,7 @@ class FileSource:
             name = path.name if path == self._root else path.relative_to(self._root).as_posix()
             digests.append((name, digest.hexdigest()))
         if not documents:
-            raise UsageError(f"{self._label}: {self._source!r} holds no text; give a file with some")
+            raise UsageError(f"{self._label}: {self.source!r} holds no text; give a file with some")
         if len(digests) > _LISTED:
             listing = "".join(f"{digest}  {name}\n" for name, digest in digests)
             digests = [(f"{len(digests)} files, their list by sha256sum", hashlib.sha256(listing.encode()).hexdigest())]
@@ -120,9 +124,9 @@ class FileSource:
         else:
             values = _line_values(first, lines, where)
         for number, value in values:
-            document = document_text(value, self._field, f"{where}, line {number}")
+            document = document_text(value, self._field, f"{where}, line {number}", FIELD_REMEDY)
             if document.strip():
-                yield document
+                yield without_surrogates(document)
 
 
 def _line_values(first: str, lines: Lines, where: str) -> Iterator[tuple[int, object]]:

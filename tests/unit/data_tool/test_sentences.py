@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from collapse_tests.data_tool.main import app
 from collapse_tests.datasets.texts import load_texts
+from tests.unit.hub_library import HubLibrary
 
 PLACES = ["market", "harbour", "village", "station", "museum", "garden", "forest", "castle", "valley", "island"]
 PEOPLE = ["farmer", "baker", "teacher", "sailor", "doctor", "painter", "writer", "singer", "lawyer", "miller"]
@@ -127,7 +128,32 @@ def test_a_file_is_no_place_for_the_sets(tmp_path: Path, corpora: list[str]) -> 
         assert "is a file; give a directory" in text or "cannot be made" in text
 
 
-def test_the_study_corpora_are_added(tmp_path: Path, corpora: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_of_the_card_names_the_commit_of_a_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_network: None
+) -> None:
+    text = "In the morning the farmer walked from the market to the sea and came home late."
+    for name in ("datasets", "huggingface_hub"):
+        monkeypatch.setitem(sys.modules, name, HubLibrary([[{"body": text}]]))
+    given = ("--corpus", "x=hub:some/encyclopaedia/no@v1:body")
+    assert data(*given, "--out", tmp_path, "--size", 1)[0] == 0
+    card = (tmp_path / "me-ppl.md").read_text(encoding="utf-8")
+    assert "    collapse-data sentences --corpus x=hub:some/encyclopaedia/no@sha-of-v1:body --share " in card
+    assert "- x: `hub:some/encyclopaedia/no@v1`, field `body`" in card
+
+
+def test_names_with_brackets_are_printed_as_they_are(tmp_path: Path) -> None:
+    text = "In the morning the farmer walked from the market to the sea and came home late."
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    out = tmp_path / "out[/m]"
+    status, output = data("--corpus", f"a[/b]={tmp_path / 'a.txt'}", "--out", out, "--size", 1)
+    assert status == 0
+    assert "reading a[/b] (" in output
+    assert f"{out / 'me-ppl-1.json'}: 1 sentence " in output
+
+
+def test_the_study_corpora_are_added(
+    tmp_path: Path, corpora: list[str], monkeypatch: pytest.MonkeyPatch, own_network: None
+) -> None:
     monkeypatch.setenv("PYTEST_COLLAPSE_OFFLINE", "1")
     status, text = data(*corpora, "--study-corpora", "--out", tmp_path / "sets")
     assert status == 2

@@ -118,8 +118,10 @@ def test_unknown_names_are_told_the_known_ones(own_network: None) -> None:
         load_requests("counterfct")
     with pytest.raises(UsageError, match=r"did you mean 'me-ppl-50'\?.*a published set: me-ppl-50, me-ppl-1k, me-ppl"):
         load_texts("meppl-50")
-    with pytest.raises(UsageError, match=r"'hard-cf' is no published set; did you mean 'hardcf'\?"):
+    with pytest.raises(UsageError, match=r"'hard-cf' is no published set; did you mean 'hardcf'\? Give one of c"):
         published_file("hard-cf")
+    with pytest.raises(UsageError, match=r"'quux' is no published set; give one of counterfact, zsre"):
+        published_file("quux")
 
 
 @pytest.mark.parametrize("name", ["counterfact", "zsre"])
@@ -142,6 +144,53 @@ def test_the_next_try_goes_on_where_the_last_one_ended(file_server: FileServer, 
     assert not cached_path(entry).exists()
     assert published_file("counterfact", said.append).read_bytes() == FACTS
     assert [wanted for _, wanted in file_server.asked] == [None, "bytes=700-", "bytes=700-"]
+
+
+def test_what_has_come_is_not_lost_to_a_server_of_something_else(file_server: FileServer, said: list[str]) -> None:
+    file_server.publish("counterfact", FACTS)
+    file_server.breaks_after = [700, 0]
+    infrastructure_error("counterfact", said)
+    file_server.content, file_server.knows_ranges = b"<html>Sign in</html>", False
+
+    assert f"it has 20 bytes instead of {len(FACTS):,}" in infrastructure_error("counterfact", said)
+
+    file_server.content, file_server.knows_ranges = FACTS, True
+    assert published_file("counterfact", said.append).read_bytes() == FACTS
+    assert file_server.asked[-1] == ("/counterfact.json", "bytes=700-")
+
+
+def test_a_server_that_sends_another_range_is_asked_for_all(
+    file_server: FileServer, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_server.publish("counterfact", FACTS)
+    file_server.breaks_after = [700, None, None]
+    monkeypatch.setattr("collapse_tests.datasets.downloading._begins_at", lambda response, offset: False)
+
+    assert published_file("counterfact", said.append).read_bytes() == FACTS
+    assert [wanted for _, wanted in file_server.asked] == [None, "bytes=700-", None]
+
+
+def test_halves_of_two_addresses_are_not_joined_without_a_checksum(
+    file_server: FileServer, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_server.publish("zsre", FACTS, pinned=False)
+    monkeypatch.setenv(MIRROR_VARIABLE, f"{file_server.base}/mirror")
+    file_server.breaks_after = [700, 0]
+
+    assert published_file("zsre", said.append).read_bytes() == FACTS
+    assert file_server.asked == [
+        ("/mirror/zsre_mend_eval.json", None),
+        ("/mirror/zsre_mend_eval.json", "bytes=700-"),
+        ("/zsre_mend_eval.json", None),
+    ]
+
+
+def test_nothing_is_kept_or_promised_without_a_checksum(file_server: FileServer, said: list[str]) -> None:
+    entry = file_server.publish("zsre", FACTS, pinned=False)
+    file_server.breaks_after = [700, 0]
+
+    assert "bytes are kept" not in infrastructure_error("zsre", said)
+    assert only_locks_remain(entry)
 
 
 def test_a_server_without_ranges_sends_all_again(file_server: FileServer, said: list[str]) -> None:
@@ -206,6 +255,19 @@ def test_a_wrong_file_is_named_with_both_checksums_and_never_kept(file_server: F
     assert f"has {len(FACTS) + 1:,} bytes instead of {len(FACTS):,}" in infrastructure_error("counterfact", said)
 
 
+def test_a_web_page_in_place_of_a_file_is_named(file_server: FileServer, said: list[str], tmp_path: Path) -> None:
+    entry = file_server.publish("counterfact", FACTS)
+    file_server.content = b"\xef\xbb\xbf\n<!DOCTYPE html><html>Sign in</html>"
+
+    assert "counterfact.json: is not the expected file: it is a web page" in infrastructure_error("counterfact", said)
+    assert only_locks_remain(entry)
+
+    saved = tmp_path / "saved.json"
+    saved.write_bytes(file_server.content)
+    with pytest.raises(UsageError, match=r"^--from '.*saved.json' is not the expected file: it is a web page"):
+        adopt_file("counterfact", saved, said.append)
+
+
 def test_a_server_that_refuses_is_named(file_server: FileServer, said: list[str]) -> None:
     file_server.publish("me-ppl-50", json.dumps(["one"]).encode())
     file_server.status = 404
@@ -240,6 +302,20 @@ def test_a_damaged_cache_is_fetched_anew(file_server: FileServer, said: list[str
     path.write_bytes(FACTS.replace(b"Vienna", b"Berlin"))
     assert published_file("counterfact", said.append).read_bytes() == FACTS
     assert len(file_server.asked) == 3
+
+
+def test_a_cached_file_that_cannot_be_read_is_told(
+    file_server: FileServer, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, *given: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    entry = file_server.publish("counterfact", FACTS)
+    published_file("counterfact", said.append)
+    monkeypatch.setattr(Path, "open", refuse)
+
+    assert state_of(entry) == "unreadable"
+    assert "Permission denied" in infrastructure_error("counterfact", said)
 
 
 def test_offline_fetches_nothing(file_server: FileServer, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +374,8 @@ def test_the_first_checksum_is_held_to_where_none_is_known(file_server: FileServ
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"<html>Sign in to this network</html>", "is not the expected file: it is not valid JSON at line 1"),
+        (b"<html>Sign in to this network</html>", "is not the expected file: it is a web page"),
+        (b"Not found", "is not the expected file: it is not valid JSON at line 1"),
         (FACTS[:-30], "is not valid JSON at line"),
         (b"\xff\xfe", "it is not UTF-8"),
         (b"[]", "it holds no records"),

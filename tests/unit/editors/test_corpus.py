@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +14,9 @@ from collapse_tests.editors.protocol import EditorContext
 from collapse_tests.errors import UsageError
 from collapse_tests.models import workload
 from collapse_tests.models.editable import EditableModel
+from collapse_tests.network import OFFLINE_VARIABLE
 from fixtures.tiny_models import FAMILIES, make_model
+from tests.unit.hub_library import HubLibrary
 from tests.unit.tiny import shared_model
 
 #: Of a tiny model's rows, which are as long as it allows.
@@ -289,40 +290,27 @@ def test_a_misspelt_name_is_answered_with_the_right_one() -> None:
 # The hub ------------------------------------------------------------------------------------------------------
 
 
-class Library:
-    """As much of the `datasets` library as is used, with a data set of one configuration."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[Any, ...]] = []
-
-    def load_dataset(self, name: str, config: str | None, *, split: str, streaming: bool) -> Any:
-        self.calls.append((name, config, split, streaming))
-        if name != "some/encyclopaedia":
-            raise FileNotFoundError(f"no {name}")
-        return SimpleNamespace(shuffle=self.shuffle)
-
-    def shuffle(self, *, seed: int, buffer_size: int) -> Iterator[dict[str, str]]:
-        return iter([{"text": f"The rain of {seed}", "title": ""}, {"text": " "}, {"text": "You play"}])
-
-
 @pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> Library:
-    made = Library()
+def library(monkeypatch: pytest.MonkeyPatch) -> HubLibrary:
+    made = HubLibrary([[{"text": f"The rain {number}", "title": ""} for number in range(9)], [{"text": " "}]])
     monkeypatch.setitem(sys.modules, "datasets", made)
+    monkeypatch.delenv(OFFLINE_VARIABLE, raising=False)
     return made
 
 
-def test_a_data_set_of_the_hub_is_streamed(library: Library) -> None:
+def test_a_data_set_of_the_hub_is_streamed_in_an_order_drawn_with_the_seed(library: HubLibrary) -> None:
     model = shared_model("gpt2")
-    rows = corpus_rows(model, "hub:some/encyclopaedia:2031.no", 10_000, EditorContext(seed=7))
-    assert rows == [model.encode("The rain of 7"), model.encode("You play")]
-    assert library.calls == [("some/encyclopaedia", "2031.no", "train", True)]
+    orders = [corpus_rows(model, "hub:some/encyclopaedia:2031.no", 10_000, EditorContext(seed=seed)) for seed in (7, 8)]
+    assert orders[0] != orders[1]
+    for rows in orders:
+        assert sorted(rows) == sorted(model.encode(f"The rain {number}") for number in range(9))
+    assert set(library.loaded) == {("some/encyclopaedia", "2031.no", "train", True, None)}
 
 
-def test_rows_of_the_hub_are_needed_once(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_the_hub_are_needed_once(library: HubLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = shared_model("gpt2")
     rows = corpus_rows(model, "hub:some/encyclopaedia", 12, kept(tmp_path))
-    assert library.calls == [("some/encyclopaedia", None, "train", True)]
+    assert len(library.loaded) == 1
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert corpus_rows(model, "hub:some/encyclopaedia", 12, kept(tmp_path)) == rows
 
@@ -333,6 +321,14 @@ def test_without_the_library_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch
         corpus_rows(shared_model("gpt2"), "hub:some/encyclopaedia", 10, NOWHERE)
 
 
-def test_a_data_set_that_cannot_be_reached_is_named(library: Library) -> None:
+@pytest.mark.usefixtures("library")
+def test_a_data_set_that_cannot_be_reached_is_named() -> None:
     with pytest.raises(UsageError, match=r"'hub:some/dictionary'.*no some/dictionary.*'generated'"):
         corpus_rows(shared_model("gpt2"), "hub:some/dictionary", 10, NOWHERE)
+
+
+def test_a_data_set_without_text_is_refused(library: HubLibrary, tmp_path: Path) -> None:
+    library.files = [[{"text": " "}]]
+    with pytest.raises(UsageError, match=r"'hub:some/encyclopaedia' holds no text.*'generated'"):
+        corpus_rows(shared_model("gpt2"), "hub:some/encyclopaedia", 10, kept(tmp_path))
+    assert files(tmp_path) == []

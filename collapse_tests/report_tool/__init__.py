@@ -1,0 +1,1 @@
+"""`collapse-report`: pages, figures and comparisons from the records of runs."""
