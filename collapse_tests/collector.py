@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from collapse_tests.case_detail import CaseDetail
 from collapse_tests.environment import fingerprint
 from collapse_tests.errors import CollapseError
 from collapse_tests.progress import ProgressDisplay, terminal_console
@@ -20,6 +21,7 @@ from collapse_tests.sequence_record import SequenceKind, SequenceRecord
 from collapse_tests.settings import DEFAULT_MODEL, Settings
 
 if TYPE_CHECKING:
+    from collapse_tests.report.against_baseline import BaselineNews
     from collapse_tests.report.store import RunDirectory
 
 __all__ = ["RecordCollector"]
@@ -33,6 +35,12 @@ class RecordCollector:
     Args:
         config: of the run.
         settings: of the run.
+
+    Attributes:
+        records, sequences: so far.
+        resumed: how many of the records are of earlier runs.
+        failure: why some could not be written, or None.
+        regressed: whether the run as a whole is worse than its baseline.
     """
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
@@ -40,7 +48,11 @@ class RecordCollector:
         self.settings = settings
         self.records: list[Record] = []
         self.sequences: list[SequenceRecord] = []
+        self.resumed = 0
         self.failure: str | None = None
+        self.baseline_news: BaselineNews | None = None
+        self.regressed = False
+        self._unchecked: dict[str, None] = {}
         self._run: RunDirectory | None = None
         self._facts: dict[str, Any] = {}
 
@@ -53,19 +65,37 @@ class RecordCollector:
         with contextlib.suppress(CollapseError):  # the workers run into it again and report it
             ensure_default_model(ProgressDisplay(self.config).say)
 
-    def add(self, report: pytest.TestReport) -> None:
-        """Take the record a report carries, if any."""
+    @property
+    def place(self) -> str | None:
+        """The run's directory, as the user would write it; None where nothing was written."""
+        return None if self._run is None else os.path.relpath(self._run.path)
+
+    def add(self, report: pytest.TestReport) -> Record | SequenceRecord | None:
+        """Take the record a report carries, if any, and return it."""
         device = getattr(report, "collapse_device", None)
         if (data := getattr(report, "collapse_record", None)) is not None:
             record = Record.from_dict(data)
             self.records.append(record)
+            self._note_resumed(report, record)
             self._keep(lambda: self._run_for(record, device).append(record))
+            if (data := getattr(report, "collapse_detail", None)) is not None:
+                detail = CaseDetail.from_dict(data)
+                self._keep(lambda: self._run_for(record, device).append_detail(detail))
+            return record
         elif (data := getattr(report, "collapse_sequence", None)) is not None:
             sequence = SequenceRecord.from_dict(data)
             self.sequences.append(sequence)
             self._keep(lambda: self._run_for(sequence, device).append_sequence(sequence))
             if report.failed and sequence.kind is SequenceKind.MACHINE and sequence.requests:
                 self._keep(lambda: self._point_at_scenario(report, sequence, device))
+            return sequence
+        return None
+
+    def _note_resumed(self, report: pytest.TestReport, record: Record) -> None:
+        checked: bool | None = getattr(report, "collapse_resumed", None)
+        self.resumed += checked is not None
+        if checked is False:
+            self._unchecked.setdefault(record.model)
 
     def _keep(self, write: Callable[[], None]) -> None:
         """Write, unless that has failed before."""
@@ -111,11 +141,29 @@ class RecordCollector:
         from collapse_tests.report.terminal import render
 
         console = terminal_console(self.config)
-        place = None if self._run is None else os.path.relpath(self._run.path)
         verbose = self.config.get_verbosity() > 0
-        render(self.records, self.sequences, run_directory=place, console=console, verbose=verbose)
+        certified = self.settings.riskiest is None
+        render(
+            self.records,
+            self.sequences,
+            run_directory=None if self.settings.html else self.place,
+            console=console,
+            verbose=verbose,
+            certified=certified,
+        )
+        if self.settings.resume is not None:
+            told = f"resumed: {self.resumed:,} of {len(self.records):,} cases from {self.settings.resume}"
+            console.print(told, soft_wrap=True)
+        if self._unchecked:
+            models = ", ".join(self._unchecked)
+            console.print(f"not loaded, as nothing of it was left to run, nor compared: {models}", soft_wrap=True)
         if self.failure is not None:
             console.print(f"Records are incomplete: {self.failure}", soft_wrap=True)
+        if self.settings.html and self._run is not None:
+            from collapse_tests.report.html.at_the_end import write_at_the_end
+
+            written = write_at_the_end(self._run.path, self.records, self.sequences, self.baseline_news)
+            console.print(written, soft_wrap=True)
 
     def close(self) -> None:
         """Close the records file."""

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from collapse_tests import __version__
+from collapse_tests.baseline.facts import texts_digest_of
 from collapse_tests.settings import Settings
 
 __all__ = ["device_facts", "fingerprint"]
@@ -27,6 +28,7 @@ def fingerprint(settings: Settings) -> dict[str, Any]:
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
         "command": sys.argv[1:],
         "settings": _plain(dataclasses.asdict(settings)),
+        "ppl_texts_digest": texts_digest_of(settings.ppl_texts),
     }
 
 

@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
-__all__ = ["CollapseError", "EditorError", "InfrastructureError", "RestorationError", "UsageError"]
+from enum import StrEnum
+
+__all__ = [
+    "CollapseError",
+    "EditorError",
+    "ErrorKind",
+    "InfrastructureError",
+    "RestorationError",
+    "UsageError",
+    "kind_of",
+]
+
+
+class ErrorKind(StrEnum):
+    """Whose fault an error is, as records say it.
+
+    `EDITOR`: it raised, or returned no update. `RESTORATION`: the weights did not come back. `USAGE`: the user's input,
+    where that shows only with the model. `INFRASTRUCTURE`: everything else.
+    """
+
+    EDITOR = "editor"
+    RESTORATION = "restoration"
+    USAGE = "usage"
+    INFRASTRUCTURE = "infrastructure"
 
 
 class CollapseError(Exception):
@@ -34,3 +57,13 @@ class RestorationError(EditorError):
         super().__init__(f"editor {editor!r} left the model changed: {shown}")
         self.editor = editor
         self.tensors = tensors
+
+
+def kind_of(error: Exception) -> ErrorKind:
+    """Whose fault an exception is; what this package did not raise on purpose is nobody's but the infrastructure's."""
+    kinds = {
+        RestorationError: ErrorKind.RESTORATION,  # before the class it is one of
+        EditorError: ErrorKind.EDITOR,
+        UsageError: ErrorKind.USAGE,
+    }
+    return next((kind for cls, kind in kinds.items() if isinstance(error, cls)), ErrorKind.INFRASTRUCTURE)

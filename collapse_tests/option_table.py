@@ -96,8 +96,8 @@ OPTIONS = (
     ),
     Option(
         "edits",
-        "Write these facts: smoke, hard, normal; counterfact, zsre, hardcf, hardedit, which are published sets and "
-        "fetched once; or a JSON or JSONL file in EasyEdit's, COUNTERFACT's or ZsRE's layout. "
+        "Write these facts: smoke, hard, normal, hardedit-smollm2; counterfact, zsre, hardcf, hardedit, which are "
+        "published sets and fetched once; or a JSON or JSONL file in EasyEdit's, COUNTERFACT's or ZsRE's layout. "
         f"Repeats like --editor. Default: {DEFAULT_EDITS}, which is 8 hard and 8 normal ones.",
         parse_names,
         "SET",
@@ -217,6 +217,28 @@ OPTIONS = (
     ),
     Option("reports-dir", "Write each run's records below this. Default: reports.", parse_path, "DIR", paths=True),
     Option(
+        "resume",
+        "Do not run cases again that have a record in this run's directory, or in one of the runs in it, of the same "
+        "weights, editor, settings and request.",
+        parse_path,
+        "RUN",
+        ini=False,
+    ),
+    Option(
+        "gitlab-code-quality",
+        "Write the failing cases to this file, as a Code Quality report for GitLab.",
+        parse_path,
+        "FILE",
+        paths=True,
+    ),
+    Option(
+        "baseline",
+        "Compare with the outcomes in this file: known collapses do not fail, and what got worse does.",
+        parse_path,
+        "FILE",
+        paths=True,
+    ),
+    Option(
         "editor-config",
         "Take hyper-parameters from a YAML file of one 'field: value' a line; --set wins over it. "
         "EDITOR= says whose they are, where several editors run. Repeats.",
@@ -259,5 +281,7 @@ FLAGS = (
         True,
         "Leave out the broken records of a file of requests, and say how many, instead of ending the run.",
     ),
+    ("--update-baseline", "collapse_update_baseline", True, "Write the file of --baseline anew at the end of the run."),
+    ("--no-html", "collapse_html", False, "Write no report.html beside the records."),
     ("--offline", "collapse_offline", True, "Fetch nothing: no published set, no model, no task's data."),
 )

@@ -34,6 +34,9 @@ __all__ = ["add_options", "go_offline_early", "settings_from"]
 
 _GROUP = "collapse"
 
+#: Options that name what a run writes, which need not exist.
+_OUTPUTS = ("reports-dir", "gitlab-code-quality", "baseline")
+
 #: Scalars of every type, so that `collapse_seed = 7` and `= "7"` both do in a TOML file; older pytest has no unions.
 _INI_SCALAR: Any = str | int | float if pytest.version_tuple >= (9, 2) else "string"
 
@@ -61,6 +64,7 @@ def add_options(parser: pytest.Parser) -> None:
     for flag in ("fail-ineffective", "gate-on-drop", "full-curve", "skip-broken", "offline"):
         dest = f"collapse_{flag.replace('-', '_')}"
         parser.addini(dest, f"default of --{flag}", type="bool", default=None)
+    parser.addini("collapse_html", "whether to write report.html, if not --no-html", type="bool", default=None)
 
 
 def go_offline_early(config: pytest.Config) -> None:
@@ -95,6 +99,9 @@ def settings_from(config: pytest.Config) -> Settings | None:
     reports_dir = values["collapse_reports_dir"]
     batch_size = values["collapse_batch_size"]
     tasks_data = values["collapse_tasks_data"]
+    resume = values["collapse_resume"]
+    code_quality = values["collapse_gitlab_code_quality"]
+    baseline = values["collapse_baseline"]
     settings = Settings(
         editors=editors,
         models=_unique(values["collapse_model"]) or (DEFAULT_MODEL,),
@@ -124,9 +131,14 @@ def settings_from(config: pytest.Config) -> Settings | None:
         batch_size=None if batch_size == AUTO else batch_size,
         fail_ineffective=_or(_flag(config, "collapse_fail_ineffective"), False),
         skip_broken=_or(_flag(config, "collapse_skip_broken"), False),
+        html=_or(_flag(config, "collapse_html"), True),
         offline=_or(_flag(config, "collapse_offline"), is_offline()),
         mirrors=_unique(values["collapse_mirror"]),
         reports_dir=Path("reports" if reports_dir is None else reports_dir),
+        resume=None if resume is None else Path(resume),
+        gitlab_code_quality=None if code_quality is None else Path(code_quality),
+        baseline=None if baseline is None else Path(baseline),
+        update_baseline=bool(config.getoption("collapse_update_baseline")),
         overrides=_overrides(values, editors),
     )
     if settings.offline:
@@ -203,7 +215,7 @@ def _from_ini_file(config: pytest.Config, option: Option, value: Any) -> Any:
     if not option.paths or config.inipath is None:
         return value
     beside = str(config.inipath.parent / value)
-    if option.name == "reports-dir":
+    if option.name in _OUTPUTS:
         return beside
     # A bare word is a known name, whatever lies about.
     return beside if set(value) & set("/\\.") and os.path.exists(beside) else value  # noqa: PTH110

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from collapse_tests.ci.reporter import CIReporter
 from collapse_tests.collector import RecordCollector
 from collapse_tests.errors import CollapseError
 from collapse_tests.options import add_options, go_offline_early, settings_from
@@ -36,10 +37,10 @@ def pytest_configure(config: pytest.Config) -> None:
         return  # whoever gave a wrong value needs the help more than the error
     try:
         settings = settings_from(config)
+        if settings is not None:
+            _start(config, settings)
     except CollapseError as error:
         raise pytest.UsageError(str(error)) from None
-    if settings is not None:
-        _start(config, settings)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -122,15 +123,29 @@ class RecordHooks:
 
     Args:
         collector: takes the records.
+        reporter: takes what failed.
     """
 
-    def __init__(self, collector: RecordCollector) -> None:
+    def __init__(self, collector: RecordCollector, reporter: CIReporter) -> None:
         self.collector = collector
+        self.reporter = reporter
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Write the record that came with a report, from here or from a worker."""
-        self.collector.add(report)
+        self.reporter.add(report, self.collector.add(report))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note a file that could not be collected."""
+        self.reporter.add(report, None)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Tell CI systems, and set the exit code, when all else is done."""
+        self.reporter.add_totals()
+        result = yield
+        self.reporter.finish(session)
+        return result
 
     def pytest_terminal_summary(self) -> None:
         """Print the collapse report."""
@@ -149,8 +164,14 @@ def _start(config: pytest.Config, settings: Settings) -> None:
     config.addinivalue_line("python_files", "collapse_tests/suite/test_*.py")
     for test in SUITE_TESTS:
         config.addinivalue_line("python_functions", test)
-    config.stash[_SESSION] = GateSession(config, settings)
+    gate = GateSession(config, settings)
+    config.stash[_SESSION] = gate
     if not hasattr(config, "workerinput"):
         collector = RecordCollector(config, settings)
         config.stash[_COLLECTOR] = collector
-        config.pluginmanager.register(RecordHooks(collector), "collapse-records")
+        config.pluginmanager.register(RecordHooks(collector, CIReporter(config, collector)), "collapse-records")
+        if gate.reference is not None:
+            from collapse_tests.baseline.hooks import BaselineHooks
+
+            hooks = BaselineHooks(config, settings, gate.reference, collector)
+            config.pluginmanager.register(hooks, "collapse-baseline")

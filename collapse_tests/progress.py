@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-__all__ = ["ProgressDisplay", "terminal_console"]
+__all__ = ["ProgressDisplay", "terminal_console", "uncaptured"]
 
 
 class TerminalStream(io.TextIOBase):
@@ -45,6 +46,14 @@ def terminal_console(config: pytest.Config) -> Console:
     writer = config.get_terminal_writer()
     stream = cast(TextIO, TerminalStream(writer))
     return make_console(stream, width=writer.fullwidth, colour=bool(writer.hasmarkup))
+
+
+@contextmanager
+def uncaptured(config: pytest.Config) -> Iterator[None]:
+    """Let lines reach the terminal while pytest collects, when it would keep them to itself."""
+    capture: Any = config.pluginmanager.get_plugin("capturemanager")
+    with nullcontext() if capture is None else capture.global_and_fixture_disabled():
+        yield
 
 
 class ProgressDisplay:

@@ -13,7 +13,22 @@ __all__ = ["properties"]
 def properties(record: Record | SequenceRecord) -> list[tuple[str, object]]:
     """Name and value of each measurement."""
     rows = _of_sequence(record) if isinstance(record, SequenceRecord) else _of_case(record)
-    return [("collapse.verdict", str(record.verdict)), *rows]
+    return [*_of_any(record), *rows]
+
+
+def _of_any(record: Record | SequenceRecord) -> list[tuple[str, object]]:
+    """What is said of a case and a sequence alike."""
+    rows: list[tuple[str, object]] = [
+        ("collapse.verdict", str(record.verdict)),
+        ("collapse.model", record.model),
+        ("collapse.editor", record.editor),
+        ("collapse.ppl_limit", record.ppl_limit),
+    ]
+    if record.reasons:
+        rows.append(("collapse.reason", record.reasons[0]))
+    if record.error_kind is not None:
+        rows.append(("collapse.error_kind", str(record.error_kind)))
+    return rows
 
 
 def _of_case(record: Record) -> list[tuple[str, object]]:

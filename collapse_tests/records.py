@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self, TypeVar
 
-from collapse_tests.errors import UsageError
+from collapse_tests.errors import ErrorKind, UsageError
 from collapse_tests.plain_data import encode, number, numbers_into
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Verdict",
     "badness",
     "check_schema",
+    "parse_error_kind",
     "parse_task",
 ]
 
@@ -151,6 +152,7 @@ class Record:
         seed: the run's seed.
         worker: xdist worker, or `main`.
         error: the message of an `ERROR` case.
+        error_kind: whose fault that is; None where there is no error, and in records of before it was known.
         notes: what else to know of the edit, such as what its editor left behind and was undone; a sentence each.
         printed: what the editor wrote to the standard output.
     """
@@ -175,6 +177,7 @@ class Record:
     seed: int = 0
     worker: str = "main"
     error: str | None = None
+    error_kind: ErrorKind | None = None
     notes: tuple[str, ...] = ()
     printed: str = ""
     schema: int = SCHEMA_VERSION
@@ -196,6 +199,7 @@ class Record:
         values["verdict"] = Verdict(values["verdict"])
         values["reasons"] = tuple(values["reasons"])
         values["notes"] = tuple(values.get("notes", ()))
+        values["error_kind"] = parse_error_kind(values)
         values["ppl_limit"] = number(values["ppl_limit"])
         values["diagnostics"] = {name: number(value) for name, value in values["diagnostics"].items()}
         values["seconds"] = {name: number(value) for name, value in values["seconds"].items()}
@@ -225,6 +229,12 @@ def check_schema(data: Mapping[str, Any], expected: int) -> None:
             f"record has schema {data.get('schema')!r}, this version reads schema {expected}; "
             "read it with the version of pytest-collapse that wrote it, or run the gate again"
         )
+
+
+def parse_error_kind(data: Mapping[str, Any]) -> ErrorKind | None:
+    """Whose fault an error is, if encoded data says so."""
+    kind = data.get("error_kind")
+    return None if kind is None else ErrorKind(kind)
 
 
 def parse_task(data: Mapping[str, Any]) -> TaskResult:

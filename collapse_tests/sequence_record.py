@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
+from collapse_tests.errors import ErrorKind
 from collapse_tests.plain_data import encode, number, numbers_into
-from collapse_tests.records import Perplexity, TaskResult, Verdict, check_schema, parse_task
+from collapse_tests.records import Perplexity, TaskResult, Verdict, check_schema, parse_error_kind, parse_task
 
 __all__ = ["SEQUENCE_SCHEMA_VERSION", "SearchStatistics", "SequenceKind", "SequenceRecord", "SequenceStep"]
 
@@ -97,6 +98,7 @@ class SequenceRecord:
         model_digest: digest of the unedited weights.
         seconds: wall time of the whole test.
         error: the message of an `ERROR`.
+        error_kind: whose fault that is; None where there is no error, and in records of before it was known.
         notes: what else to know, a sentence each.
     """
 
@@ -121,6 +123,7 @@ class SequenceRecord:
     model_digest: str = ""
     seconds: float = 0.0
     error: str | None = None
+    error_kind: ErrorKind | None = None
     notes: tuple[str, ...] = ()
     schema: int = SEQUENCE_SCHEMA_VERSION
 
@@ -140,6 +143,7 @@ class SequenceRecord:
         values = dict(data)
         values["kind"] = SequenceKind(values["kind"])
         values["verdict"] = Verdict(values["verdict"])
+        values["error_kind"] = parse_error_kind(values)
         for name in ("reasons", "notes", "requests"):
             values[name] = tuple(values[name])
         for name in ("ppl_limit", "seconds"):

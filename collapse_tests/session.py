@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from collapse_tests.baseline.known import KnownOutcomes
+from collapse_tests.baseline.reference import reference_for
 from collapse_tests.cases import Case, expand_cases
 from collapse_tests.datasets.requests import screen_requests
 from collapse_tests.environment import device_facts
 from collapse_tests.errors import CollapseError
 from collapse_tests.failures import GateFailure, failure_of
-from collapse_tests.progress import ProgressDisplay
+from collapse_tests.progress import ProgressDisplay, uncaptured
 from collapse_tests.properties import properties
 from collapse_tests.records import Record
 from collapse_tests.rerun import rerun_command, sequence_rerun_command
@@ -27,7 +30,9 @@ from collapse_tests.sequence_record import SequenceKind, SequenceRecord
 from collapse_tests.settings import Settings
 
 if TYPE_CHECKING:
-    from collapse_tests.engine.gate import Gate, Outcome
+    from collapse_tests.engine.gate import Gate
+    from collapse_tests.engine.outcome import Outcome
+    from collapse_tests.resume import Resumption
 
 __all__ = ["CASE_FIXTURES", "GateSession", "is_left_out"]
 
@@ -51,6 +56,9 @@ class GateSession:
     Args:
         config: of the run.
         settings: of the run.
+
+    Raises:
+        UsageError: the run to resume is none, or damaged; or the baseline is missing, damaged or of other settings.
     """
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
@@ -59,6 +67,10 @@ class GateSession:
         self._cases: tuple[Case, ...] | None = None
         self._selected: list[Case] = []
         self._gate: Gate | None = None
+        self._resumption = _resumption(settings)
+        self.reference = reference_for(settings)
+        baseline = None if self.reference is None else self.reference.baseline
+        self._known = None if baseline is None else KnownOutcomes(baseline)
 
     @cached_property
     def display(self) -> ProgressDisplay:
@@ -79,7 +91,8 @@ class GateSession:
         settings = self.settings
         sources = dict.fromkeys((*settings.edits, *settings.scenarios, *settings.machines))
         found = [screen_requests(source).note(source) for source in sources]
-        return [note for note in found if note is not None]
+        resumed = [] if self._resumption is None else self._resumption.notes
+        return [*(note for note in found if note is not None), *resumed]
 
     def parameters(self, fixture: str) -> Sequence[Case | SequenceCase]:
         """The values of one of `CASE_FIXTURES`, before any selection."""
@@ -97,7 +110,8 @@ class GateSession:
         if told is not None:
             by_id = {case.id: case for case in cases}
             return tuple(by_id[case_id] for case_id in told)
-        return tuple(self._riskiest(cases, self.settings.riskiest))
+        with uncaptured(self.config):
+            return tuple(self._riskiest(cases, self.settings.riskiest))
 
     def _riskiest(self, cases: Sequence[Case], count: int) -> Iterator[Case]:
         """The riskiest of each model and editor; the first ones where the model cannot say, as tests will tell why."""
@@ -121,7 +135,11 @@ class GateSession:
 
     def select(self, items: Sequence[pytest.Item]) -> None:
         """Take the cases that will run, in order, so that batches are cut from them."""
-        self._selected = [case for item in items if isinstance(case := case_of(item), Case)]
+        wanted = [case for item in items if (case := case_of(item)) is not None]
+        self._selected = [case for case in wanted if isinstance(case, Case)]
+        if self._resumption is not None:
+            loaded = {case.model for case in wanted if self._gate is not None or not isinstance(case, Case)}
+            self._resumption.select(self._selected, loaded)
         if self._gate is not None:
             self._gate.expect(self._selected)
 
@@ -135,6 +153,7 @@ class GateSession:
                 self.settings,
                 self._selected,
                 chunk=self._share_threads(),
+                answered=() if self._resumption is None else self._resumption,
                 worker=os.environ.get("PYTEST_XDIST_WORKER", "main"),
                 say=self.display.say,
                 progress=self.display.update,
@@ -178,11 +197,28 @@ class GateSession:
             pytest.skip(f"not measured: {outcome.record.error}")
         failure = failure_of(outcome.record, fail_ineffective=self.settings.fail_ineffective)
         if failure is not None:
-            raise failure(outcome.record, _message(case, outcome.record, self.settings))
+            record = self._against_baseline(outcome.record)
+            raise failure(outcome.record, _message(case, record, self.settings))
+
+    def _against_baseline(self, record: Record | SequenceRecord) -> Record | SequenceRecord:
+        """The record with a note if its collapse is new; where it is known, the test ends here as xfailed."""
+        __tracebackhide__ = True
+        if self._known is None or not isinstance(record, Record):
+            return record
+        excuse, news = self._known.excuse(record), self._known.news(record)
+        if excuse is not None:
+            pytest.xfail(excuse)  # goes on with --runxfail
+        return record if news is None else dataclasses.replace(record, notes=(news, *record.notes))
 
     def _outcome(self, case: Case | SequenceCase) -> Outcome[Record] | Outcome[SequenceRecord]:
         with _ignoring_warnings():
-            return self.gate.outcome(case) if isinstance(case, Case) else self.gate.sequence(case)
+            if not isinstance(case, Case):
+                return self.gate.sequence(case)
+            resumed = None if self._resumption is None else self._resumption.outcome_of(case, self._digest_of)
+            return resumed or self.gate.outcome(case)
+
+    def _digest_of(self, model: str) -> str:
+        return self.gate.digest(model)
 
     def complete(self, item: pytest.Item, report: pytest.TestReport, error: BaseException | None) -> None:
         """Put a case's record and measurements on its report, which carries them to the controller."""
@@ -199,9 +235,13 @@ class GateSession:
             report.duration += record.seconds
             carrier.collapse_sequence = record.to_dict()
         else:
-            report.duration += sum(record.seconds.values())
+            report.duration += 0.0 if outcome.resumed else sum(record.seconds.values())
             carrier.collapse_record = record.to_dict()
-        if self._gate is not None and self._gate.device is not None:
+            if outcome.detail is not None:
+                carrier.collapse_detail = outcome.detail.to_dict()
+        if outcome.resumed and self._resumption is not None:
+            carrier.collapse_resumed = self._resumption.is_checked(record.model)
+        elif self._gate is not None and self._gate.device is not None:
             carrier.collapse_device = device_facts(self._gate.device, str(self._gate.precision))
 
 
@@ -243,6 +283,14 @@ def _message(case: Case | SequenceCase, record: Record | SequenceRecord, setting
     assert isinstance(record, SequenceRecord)
     rerun = sequence_rerun_command(case.kind, case.source, settings, model=case.model, editor=case.editor)
     return sequence_message(record, rerun)
+
+
+def _resumption(settings: Settings) -> Resumption | None:
+    if settings.resume is None:
+        return None
+    from collapse_tests.resume import Resumption
+
+    return Resumption(settings.resume, settings)
 
 
 def _workers(config: pytest.Config) -> int | None:

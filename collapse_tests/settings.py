@@ -105,9 +105,14 @@ class Settings:
         batch_size: requests edited together, or None to choose by the device.
         fail_ineffective: whether an edit that does not take fails its test.
         skip_broken: whether broken records of request files are left out rather than an error.
+        html: whether the run's page is written at its end.
         offline: whether nothing may be fetched.
         mirrors: base addresses to ask first for published sets.
         reports_dir: directory in which each run makes its own.
+        resume: an earlier run's directory, or one that holds some, whose records answer for cases; or None.
+        gitlab_code_quality: file for the failing cases as GitLab's Code Quality report, or None.
+        baseline: file with the outcomes of an earlier run, whose collapses are known; or None.
+        update_baseline: whether that file is written at the end of the run.
         overrides: hyper-parameters given by the user, those in files first; a later one of a field wins.
     """
 
@@ -139,7 +144,12 @@ class Settings:
     machine_budget: float = DEFAULT_MACHINE_BUDGET
     fail_ineffective: bool = False
     skip_broken: bool = False
+    html: bool = True
     offline: bool = False
     mirrors: tuple[str, ...] = ()
     reports_dir: Path = field(default_factory=lambda: Path("reports"))
+    resume: Path | None = None
+    gitlab_code_quality: Path | None = None
+    baseline: Path | None = None
+    update_baseline: bool = False
     overrides: tuple[Override, ...] = ()

@@ -29,7 +29,7 @@ from collapse_tests.data_tool.run_settings import (
     run_settings,
 )
 from collapse_tests.datasets.writing import check_out
-from collapse_tests.errors import UsageError
+from collapse_tests.errors import EditorError, UsageError
 from collapse_tests.mining.shards import WHOLE, Shard, parse_shard
 from collapse_tests.option_values import AUTO, DTYPES, parse_path, parse_positive_integer, parse_ppl_limit
 from collapse_tests.settings import DEFAULT_MODEL, DEFAULT_PPL_LIMIT, DEFAULT_PPL_TEXTS, Settings
@@ -75,7 +75,8 @@ def mine(
     """Edit every request alone and keep those that collapse a model, with their ME-PPL and the editor's numbers."""
     with reporting() as console:
         path = Path(parsed("--out", parse_path, out))
-        directory = Path(parsed("--records", parse_path, records or f"{path.with_suffix('')}.sweep"))
+        check_out(path)
+        directory = _directory(records, path)
         part = parsed("--shard", parse_shard, shard)
         count = parsed_if_given("--riskiest", parse_positive_integer, riskiest)
         if collect and (part != WHOLE or count is not None):
@@ -91,7 +92,6 @@ def mine(
             ppl_limit=parsed("--ppl-limit", parse_ppl_limit, ppl_limit),
             ppl_texts=parsed("--ppl-texts", parse_path, ppl_texts),
         )
-        check_out(path)
         cases = checked_cases(settings)
         say = sayer(console)
         if collect:
@@ -99,6 +99,14 @@ def mine(
         else:
             result = _swept(settings, cases, directory, part, count, console)
         _keep(result, path, part, console)
+
+
+def _directory(records: str | None, path: Path) -> Path:
+    """Where the records are kept: beside the requests, if nothing else is said."""
+    directory = path.with_suffix(".sweep") if records is None else Path(parsed("--records", parse_path, records))
+    if directory.exists() and not directory.is_dir():
+        raise UsageError(f"--records {str(directory)!r} is no directory; give one, or a name that is free")
+    return directory
 
 
 def _collected(settings: Settings, cases: Sequence[Case], directory: Path, say: Say) -> SweepResult:
@@ -131,13 +139,24 @@ def _swept(
 
 
 def _keep(result: SweepResult, path: Path, part: Shard, console: Console) -> None:
-    """Print what was found and write it, unless it is a part of the whole."""
+    """Print what was found and write it, unless it is a part of the whole.
+
+    Raises:
+        EditorError: not one edit could be made.
+    """
     from collapse_tests.datasets.writing import write_request_file
     from collapse_tests.mining.subset import hard_requests
     from collapse_tests.mining.tables import print_sweep
+    from collapse_tests.records import Verdict
 
     say = sayer(console)
     print_sweep(result, console)
+    failed = [record for record in result.records if record.verdict is Verdict.ERROR]
+    if failed:
+        told = f"{len(failed):,} edits ended in an error; the first, {failed[0].edit_id}: {failed[0].error}"
+        if len(failed) == len(result.records):
+            raise EditorError(told)
+        say(told)
     hard = hard_requests(result.records)
     if part != WHOLE:
         say(f"{len(hard):,} requests of shard {part} collapse a model; after all shards run this with --collect")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -78,6 +79,7 @@ def rank(
             limit=edits_limit,
             sample=edits_sample,
             skip_broken=skip_broken,
+            ppl_limit=math.inf,  # nothing is judged
         )
         if path is not None:
             check_out(path)
@@ -131,8 +133,6 @@ def _print_ranked(
         return
     made = [known[case.id] for case, _ in ranked if case.id in known]
     learnt = [record.verdict is Verdict.COLLAPSED for record in made if record.verdict is not Verdict.ERROR]
-    if not learnt:
-        raise UsageError(f"--outcomes has no outcome of {first.model} under {first.editor} for these requests")
     print_prediction(judge_prediction(learnt, sizes), console)
 
 
@@ -157,6 +157,20 @@ def _write_ranked(path: Path, ranked: Sequence[tuple[Case, Foresight]], say: Cal
 
 
 def _outcomes(run: str, cases: Sequence[Case], console: Console) -> dict[str, Record]:
-    from collapse_tests.mining.kept_records import outcomes_of
+    """The outcomes of a run, of every model and editor at least one.
 
-    return parsed("--outcomes", lambda text: outcomes_of(cases, Path(parse_path(text)), sayer(console)), run)
+    Raises:
+        UsageError: there is no run, or none of a model and editor in it.
+    """
+    from collapse_tests.mining.kept_records import outcomes_of
+    from collapse_tests.records import Verdict
+
+    known = parsed("--outcomes", lambda text: outcomes_of(cases, Path(parse_path(text)), sayer(console)), run)
+    learnt = {(record.model, record.editor) for record in known.values() if record.verdict is not Verdict.ERROR}
+    for case in cases:
+        if (case.model, case.editor) not in learnt:
+            raise UsageError(
+                f"--outcomes {run!r} has no outcome of {case.model} under {case.editor} for these requests; "
+                "give a run that has, or leave that model or editor out"
+            )
+    return known

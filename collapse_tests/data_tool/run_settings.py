@@ -70,14 +70,15 @@ def run_settings(
 
 
 def checked_cases(settings: Settings) -> tuple[Case, ...]:
-    """The cases, after every name that would else be stumbled over once frameworks are imported.
+    """The cases, after everything that would else be stumbled over once a model is loaded.
 
     Raises:
-        UsageError: a set, file, editor or model does not exist, or is unusable.
+        UsageError: a set, file, editor or model does not exist, or is unusable; or an editor cannot have a
+            hyper-parameter it was given.
     """
     from collapse_tests.cases import expand_cases
     from collapse_tests.datasets.texts import load_texts
-    from collapse_tests.editors.registry import check_editor
+    from collapse_tests.editors.registry import check_editor, check_hyperparameters
     from collapse_tests.models.specs import resolve_spec
 
     for editor in settings.editors:
@@ -86,4 +87,6 @@ def checked_cases(settings: Settings) -> tuple[Case, ...]:
     for model in settings.models:
         resolve_spec(model)
     load_texts(settings.ppl_texts or DEFAULT_PPL_TEXTS)
-    return expand_cases(settings)
+    cases = expand_cases(settings)
+    check_hyperparameters(settings)  # last, as it imports the editors concerned, and so frameworks
+    return cases

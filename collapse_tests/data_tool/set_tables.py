@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from collapse_tests.commands import sayer
 from collapse_tests.data_tool.kinds import NAMES, OPTION, kind_of
 from collapse_tests.datasets.catalogue import CATALOGUE, Kind
 from collapse_tests.datasets.fetching import state_of
@@ -35,6 +36,7 @@ _SHIPPED_ABOUT = {
     "smoke": "the first requests of hard and of normal",
     "hard": "requests on which ROME collapses the default model",
     "normal": "requests on which ROME leaves it stable",
+    "hardedit-smollm2": "made to collapse the default model under ROME",
     "default": "plain English sentences",
     "default-1k": "those of default and more",
 }
@@ -64,18 +66,19 @@ def print_check(source: str, kind: Kind, console: Console) -> bool:
         UsageError: there is no such set or file, or it is unreadable.
         InfrastructureError: a published set could not be fetched.
     """
+    say = sayer(console)
     files = request_files(source, OPTION) if kind is Kind.REQUESTS else [text_file(source, OPTION)]
     try:
         what, counts, broken, repeated = _findings(files)
     except UsageError as error:
-        _say(console, f"broken: {error}")
+        say(f"broken: {error}")
         return False
     digests = [("SHA-256", hashlib.sha256(file.data).hexdigest()) for file in files]
-    _say(console, f"{source}: {what}")
+    say(f"{source}: {what}")
     for name, value in (*counts, *digests):
-        _say(console, f"  {name:<12} {value if isinstance(value, str) else format(value, ',')}")
-    _say_some(console, [f"{record.where}: {record.why}" for record in broken], "broken")
-    _say_some(console, [f"{one} repeats {first}" for one, first in repeated], "duplicates")
+        say(f"  {name:<12} {value if isinstance(value, str) else format(value, ',')}")
+    _say_some(say, [f"{record.where}: {record.why}" for record in broken], "broken")
+    _say_some(say, [f"{one} repeats {first}" for one, first in repeated], "duplicates")
     return not broken
 
 
@@ -104,7 +107,7 @@ def print_first(source: str, kind: Kind, limit: int, console: Console) -> None:
         table.add_row(*map(Text, row))
     console.print(table)
     if total > len(rows):
-        _say(console, f"{len(rows):,} of {total:,}; --limit shows more")
+        sayer(console)(f"{len(rows):,} of {total:,}; --limit shows more")
 
 
 def print_record(source: str, kind: Kind, index: int, console: Console) -> None:
@@ -114,6 +117,7 @@ def print_record(source: str, kind: Kind, index: int, console: Console) -> None:
         UsageError: there is no such set or file, it is unusable as a whole, or it has no such record.
         InfrastructureError: a published set could not be fetched.
     """
+    say = sayer(console)
     records = _records(source, kind)
     if index >= len(records):
         held = counted(len(records), "record")
@@ -121,19 +125,19 @@ def print_record(source: str, kind: Kind, index: int, console: Console) -> None:
     record = records[index]
     problem = record.problem
     if kind is Kind.TEXTS and problem is None:
-        _say(console, str(record.value))
+        say(str(record.value))
         return
-    _say(console, record.where)
+    say(record.where)
     if problem is None or record.value is not None:
-        _say(console, json.dumps(record.value, indent=2, ensure_ascii=False))
+        say(json.dumps(record.value, indent=2, ensure_ascii=False))
     if problem is None:
         try:
             for name, value in asdict(parse_record(record.value)).items():
-                _say(console, f"{name:<22} {'' if value is None else value}".rstrip())
+                say(f"{name:<22} {'' if value is None else value}".rstrip())
         except RecordError as error:
             problem = str(error)
     if problem is not None:
-        _say(console, f"broken: {problem}")
+        say(f"broken: {problem}")
 
 
 def _records(source: str, kind: Kind) -> list[RawRecord]:
@@ -180,13 +184,9 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _say_some(console: Console, lines: Sequence[str], what: str) -> None:
+def _say_some(say: Callable[[str], None], lines: Sequence[str], what: str) -> None:
     """The first of `lines`, and how many there are besides."""
     for line in lines[:_NAMED]:
-        _say(console, f"  {line}")
+        say(f"  {line}")
     if len(lines) > _NAMED:
-        _say(console, f"  and {len(lines) - _NAMED:,} more {what}")
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(f"  and {len(lines) - _NAMED:,} more {what}")

@@ -51,6 +51,7 @@ class ShippedSet(StrEnum):
     SMOKE = "smoke"
     HARD = "hard"
     NORMAL = "normal"
+    HARDEDIT_SMOLLM2 = "hardedit-smollm2"
 
 
 _NAMES = tuple(str(name) for name in ShippedSet)

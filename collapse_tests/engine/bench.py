@@ -9,6 +9,7 @@ from collapse_tests.engine.downstream import Downstream
 from collapse_tests.engine.scoring import RowCache, Scorer
 from collapse_tests.errors import InfrastructureError, RestorationError
 from collapse_tests.metrics.perplexity import perplexity, perplexity_rows
+from collapse_tests.metrics.rows import RowScore
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.records import Perplexity
 from collapse_tests.verdict import is_collapsed
@@ -27,6 +28,8 @@ class Bench:
         downstream: makes the downstream tasks of the model when they are first needed, or None where none are.
 
     Attributes:
+        texts: the sentences.
+        unedited_scores: of the sentences, on the unedited model.
         unedited: the model's own perplexity.
 
     Raises:
@@ -45,8 +48,10 @@ class Bench:
         self._make_downstream = downstream
         self.scorer = Scorer(model)
         rows = perplexity_rows(model, texts)
-        self._texts = RowCache(rows)
+        self._rows = RowCache(rows)
         (scores,) = self.scorer.each([rows], [None])
+        self.texts = texts
+        self.unedited_scores: Sequence[RowScore] = scores
         self.unedited: Perplexity = perplexity(scores)
         if is_collapsed(self.unedited, limit):
             raise InfrastructureError(
@@ -60,9 +65,13 @@ class Bench:
         """The downstream tasks, measured on the unedited model: first asked for while the model is unedited."""
         return None if self._make_downstream is None else self._make_downstream(self.scorer)
 
+    def scores(self, updates: Sequence[WeightUpdate]) -> list[Sequence[RowScore]]:
+        """Scores of the sentences under each update."""
+        return list(self.scorer.shared(self._rows, updates))
+
     def perplexities(self, updates: Sequence[WeightUpdate]) -> list[Perplexity]:
         """Perplexity under each update."""
-        return [perplexity(scores) for scores in self.scorer.shared(self._texts, updates)]
+        return [perplexity(scores) for scores in self.scores(updates)]
 
     def check_restored(self, editor: str) -> None:
         """Prove that the weights are bit-identical to the unedited model's.

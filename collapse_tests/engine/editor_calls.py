@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from collapse_tests.errors import CollapseError, EditorError
+from collapse_tests.errors import CollapseError, EditorError, InfrastructureError
 from collapse_tests.models.memory import is_out_of_memory
 from collapse_tests.weight_update import WeightUpdate
 
@@ -27,9 +27,14 @@ def one_update_each(updates: Sequence[Any], requests: int) -> list[WeightUpdate]
 
 
 def explained(who: str, error: Exception, kind: type[CollapseError] = EditorError) -> CollapseError:
-    """The error as one of the package's: itself, or one of `kind` that says what `who` ran into."""
+    """The error as one of the package's: itself, or one of `kind` that says what `who` ran into.
+
+    Too little memory for a single edit is the device's fault, whoever asked for the memory.
+    """
     if isinstance(error, CollapseError):
         return error
     if is_out_of_memory(error):
-        return kind(f"{who} ran out of memory with a single edit; use a larger device or a smaller --dtype")
+        return InfrastructureError(
+            f"{who} ran out of memory with a single edit; use a larger device or a smaller --dtype"
+        )
     return kind(f"{who} raised {type(error).__name__}: {error}")

@@ -6,15 +6,14 @@ that the scheduler hands to workers; a chunk is run in batches that suit the dev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Callable, Container, Sequence
 
 from collapse_tests.cases import Case
 from collapse_tests.datasets.texts import load_texts
 from collapse_tests.edit_request import EditRequest
 from collapse_tests.editors.protocol import BoundedEditor, Editor, PreflightEditor, Progress, no_progress
 from collapse_tests.engine.bench import Bench
+from collapse_tests.engine.outcome import Outcome
 from collapse_tests.engine.preflight import STAND_IN, Foresight, foresee
 from collapse_tests.engine.runner import BatchRunner, error_record
 from collapse_tests.engine.setting_up import make_editor, prepare_for
@@ -33,23 +32,6 @@ from collapse_tests.settings import DEFAULT_PPL_TEXTS, Downstream, Settings
 __all__ = ["Gate", "Outcome"]
 
 
-RecordT_co = TypeVar("RecordT_co", Record, SequenceRecord, covariant=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome(Generic[RecordT_co]):
-    """What a test gets.
-
-    Attributes:
-        record: of its case or sequence.
-        repeated: whether it fails for a reason an earlier case of this process has already shown in full, such as
-            a model that does not load.
-    """
-
-    record: RecordT_co
-    repeated: bool = False
-
-
 class Gate:
     """Runs cases of all models and editors of a run.
 
@@ -57,6 +39,8 @@ class Gate:
         settings: of the run.
         cases: every selected case, in the order the tests run.
         chunk: cases that are dispatched together, or None for no bound but the group.
+        answered: ids of cases that earlier records answer for, which no batch takes along; looked at whenever a batch
+            is made.
         worker: name of this process in records.
         say: takes one line of progress at a time.
         progress: tells the user how far a batch is.
@@ -68,6 +52,7 @@ class Gate:
         cases: Sequence[Case],
         *,
         chunk: int | None = None,
+        answered: Container[str] = (),
         worker: str = "main",
         say: Callable[[str], None] = lambda line: None,
         progress: Progress = no_progress,
@@ -77,6 +62,7 @@ class Gate:
         self._say = say
         self._progress = progress
         self._tasks = TaskSet(settings, say)
+        self._answered = answered
         self.expect(cases, chunk=chunk)
         self._done: dict[str, Outcome[Record]] = {}
         self._bench: Bench | None = None
@@ -163,9 +149,9 @@ class Gate:
     def _batch_of(self, case: Case) -> list[Case]:
         """The case and those after it in its chunk that have no outcome yet, as many as suit the device."""
         chunk = self._chunks.get(case.id, [case])
-        start = chunk.index(case)
-        size = self._batch_size(case)
-        return [other for other in chunk[start : start + size] if other.id not in self._done]
+        after = chunk[chunk.index(case) + 1 :]
+        waiting = [other for other in after if other.id not in self._done and other.id not in self._answered]
+        return [case, *waiting[: self._batch_size(case) - 1]]
 
     def _batch_size(self, case: Case) -> int:
         if self.settings.batch_size is not None:
@@ -187,7 +173,7 @@ class Gate:
                 self._done[case.id] = self._unusable(case, error)
             return
         for record in runner.run(batch):
-            self._done[record.case_id] = Outcome(record)
+            self._done[record.case_id] = Outcome(record, detail=runner.details.pop(record.case_id, None))
         if runner.spoiled is not None:
             self._say(f"{runner.spoiled}; the model is loaded again")
             self._drop()

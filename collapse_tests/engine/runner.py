@@ -8,15 +8,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from collapse_tests.case_detail import CaseDetail
 from collapse_tests.cases import Case
 from collapse_tests.edit_request import EditRequest
 from collapse_tests.editors.protocol import Editor, Progress
 from collapse_tests.engine.bench import Bench
 from collapse_tests.engine.continuation import continuations
+from collapse_tests.engine.details import DetailMaker
 from collapse_tests.engine.editor_calls import explained, one_update_each
-from collapse_tests.errors import EditorError, RestorationError
+from collapse_tests.errors import CollapseError, EditorError, InfrastructureError, RestorationError, kind_of
 from collapse_tests.metrics.downstream.catalogue import when_measured
 from collapse_tests.metrics.edit_quality import edit_quality, quality_rows
+from collapse_tests.metrics.perplexity import perplexity
 from collapse_tests.models.memory import in_halves
 from collapse_tests.records import EditQuality, Perplexity, Record, TaskResult, Verdict
 from collapse_tests.settings import Downstream, Settings
@@ -33,7 +36,7 @@ class _Outcome:
     """What became of one request: an update, or the reason why there is none."""
 
     update: WeightUpdate | None = None
-    error: str | None = None
+    error: CollapseError | None = None
 
 
 class BatchRunner:
@@ -48,6 +51,7 @@ class BatchRunner:
 
     Attributes:
         spoiled: why the model copy must not be used any more, or None.
+        details: case id → more about it, of some of the cases run; whoever takes one removes it.
     """
 
     def __init__(self, bench: Bench, editor: Editor, settings: Settings, worker: str, progress: Progress) -> None:
@@ -57,6 +61,8 @@ class BatchRunner:
         self.worker = worker
         self.progress = progress
         self.spoiled: RestorationError | None = None
+        self.details: dict[str, CaseDetail] = {}
+        self._detail_maker = DetailMaker(bench.model, bench.texts, bench.unedited_scores)
 
     def run(self, cases: Sequence[Case]) -> list[Record]:
         """One record per case, in order; whatever an editor does, no exception but an interrupt gets out."""
@@ -74,9 +80,7 @@ class BatchRunner:
             return [self._error(case, error) for case in cases]
         done = iter(records)
         return [
-            self._error(case, EditorError(outcome.error))
-            if outcome.update is None
-            else _with_seconds(next(done), seconds)
+            self._error(case, outcome.error) if outcome.error is not None else _with_seconds(next(done), seconds)
             for case, outcome in zip(cases, outcomes, strict=True)
         ]
 
@@ -87,11 +91,11 @@ class BatchRunner:
         try:
             return in_halves(self._edit_batch, [case.request for case in cases])
         except RestorationError as error:
-            return [_Outcome(error=str(error)) for _ in cases]
+            return [_Outcome(error=error) for _ in cases]
         except Exception as error:
             _log.debug("editor %s raised", self.editor.name, exc_info=True)
             if len(cases) == 1:
-                return [_Outcome(error=str(explained(self.editor.name, error)))]
+                return [_Outcome(error=explained(self.editor.name, error))]
         half = len(cases) // 2
         return [*self._edit(cases[:half]), *self._edit(cases[half:])]
 
@@ -111,7 +115,7 @@ class BatchRunner:
         try:
             self.bench.model.check_fits(update)
         except EditorError as error:
-            return _Outcome(error=str(error))
+            return _Outcome(error=error)
         return _Outcome(update)
 
     def _check_restored(self) -> None:
@@ -136,7 +140,8 @@ class BatchRunner:
         updates = [update for _, update in edited]
         clock = time.perf_counter()
         self.progress(f"measuring perplexity of {len(cases)} edits", 0, 1)
-        perplexities = self.bench.perplexities(updates)
+        scores = self.bench.scores(updates)
+        perplexities = [perplexity(one) for one in scores]
         seconds = {"perplexity": (time.perf_counter() - clock) / len(cases)}
         clock = time.perf_counter()
         qualities = self._qualities(cases, updates)
@@ -148,6 +153,10 @@ class BatchRunner:
                 cases, updates, perplexities, qualities, results, downstream_seconds, strict=True
             )
         ]
+        for case, update, record, after in zip(cases, updates, records, scores, strict=True):
+            detail = self._detail_maker.make(case.id, record.verdict is Verdict.STABLE, update, after)
+            if detail is not None:
+                self.details[case.id] = detail
         return self._explained(cases, updates, records)
 
     def _downstream(
@@ -254,8 +263,9 @@ def blank_record(case: Case, settings: Settings, worker: str) -> Record:
 
 def error_record(case: Case, settings: Settings, worker: str, error: Exception) -> Record:
     """The record of a case about which nothing was learnt."""
-    message = str(explained("the gate", error))
-    return replace(blank_record(case, settings, worker), reasons=(message,), error=message)
+    told = explained("the gate", error, InfrastructureError)
+    message = str(told)
+    return replace(blank_record(case, settings, worker), reasons=(message,), error=message, error_kind=kind_of(told))
 
 
 def _with_seconds(record: Record, seconds: dict[str, float]) -> Record:

@@ -14,7 +14,7 @@ from collapse_tests.metrics.rows import RowScore, TokenRow
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.records import Perplexity
 
-__all__ = ["perplexity", "perplexity_rows"]
+__all__ = ["perplexity", "perplexity_rows", "sentence_perplexities"]
 
 _MAX_EXPONENT = math.log(1.7976931348623157e308)
 
@@ -45,9 +45,7 @@ def perplexity(scores: Sequence[RowScore]) -> Perplexity:
     Raises:
         ValueError: no sentence, or one without predicted tokens.
     """
-    if not scores or any(score.labels < 1 for score in scores):
-        raise ValueError("perplexity needs at least one sentence and one predicted token in each")
-    sentences = [_exp(score.nll / score.labels) for score in scores]
+    sentences = sentence_perplexities(scores)
     tokens = sum(score.labels for score in scores)
     total = sum(score.nll for score in scores)
     return Perplexity(
@@ -56,6 +54,17 @@ def perplexity(scores: Sequence[RowScore]) -> Perplexity:
         sentences=len(scores),
         tokens=tokens,
     )
+
+
+def sentence_perplexities(scores: Sequence[RowScore]) -> list[float]:
+    """The perplexity of each scored sentence.
+
+    Raises:
+        ValueError: no sentence, or one without predicted tokens.
+    """
+    if not scores or any(score.labels < 1 for score in scores):
+        raise ValueError("perplexity needs at least one sentence and one predicted token in each")
+    return [_exp(score.nll / score.labels) for score in scores]
 
 
 def _exp(value: float) -> float:

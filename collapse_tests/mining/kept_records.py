@@ -14,10 +14,16 @@ from collapse_tests.records import Record, Verdict
 from collapse_tests.report.store import ENVIRONMENT_FILE, RECORDS_FILE, read_records
 from collapse_tests.settings import DEFAULT_PPL_TEXTS, Settings
 
-__all__ = ["KeptRecords", "outcomes_of", "run_directories"]
+__all__ = ["DECISIVE", "KeptRecords", "outcomes_of", "run_directories"]
 
 #: Settings that a record's numbers depend on; the models' digests are in the records.
-_DECISIVE = ("ppl_texts", "ppl_limit", "dtype", "matmul_precision", "seed")
+DECISIVE = ("ppl_texts", "ppl_limit", "dtype", "matmul_precision", "seed")
+
+#: What a hyper-parameter given by the user comes down to; where it was given changes nothing.
+_OVERRIDE = ("editor", "field", "value")
+
+#: What says which sentences the settings' `ppl_texts` held then.
+_TEXTS = "ppl_texts_digest"
 
 _Key = tuple[str, str, tuple[tuple[str, str | None], ...]]
 
@@ -31,15 +37,25 @@ class KeptRecords:
         directory: holds a directory for each run, or is one; it need not exist.
         settings: of the run that asks.
         say: takes a line about what is left alone, and why.
+        decisive: names of the settings that have to agree, besides the editor's hyper-parameters.
 
     Raises:
         UsageError: a file of records is damaged before its last line.
     """
 
-    def __init__(self, directory: Path, settings: Settings, say: Callable[[str], None] = lambda line: None) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        directory: Path,
+        settings: Settings,
+        say: Callable[[str], None] = lambda line: None,
+        decisive: Sequence[str] = DECISIVE,
+    ) -> None:
+        own = fingerprint(settings)
+        self._own = {**json.loads(json.dumps(own["settings"])), _TEXTS: own[_TEXTS]}
         self._say = say
+        self._decisive = decisive
         self._found: dict[_Key, Record] = {}
+        self._runs: dict[_Key, Path] = {}
         for run in run_directories(directory):
             self._take(run)
 
@@ -56,6 +72,10 @@ class KeptRecords:
         record = self._found.get(_key_of_case(case))
         return None if record is None or (digest is not None and record.model_digest != digest) else record
 
+    def run_of(self, case: Case) -> Path | None:
+        """The directory of the run that the record of a case is from."""
+        return self._runs.get(_key_of_case(case))
+
     def digests(self, model: str) -> set[str]:
         """Digests of the weights of a model in the records."""
         return {record.model_digest for key, record in self._found.items() if key[0] == model}
@@ -66,12 +86,15 @@ class KeptRecords:
         for problem in problems:
             self._say(f"warning: {problem}")
         left_alone = 0
+        editors = dict.fromkeys(record.editor for record in records)
+        differences = {editor: _difference(theirs, self._own, editor, self._decisive) for editor in editors}
         for record in records:
-            if difference := _difference(theirs, self._settings, record.editor):
+            if difference := differences[record.editor]:
                 left_alone += 1
                 why = difference
             elif record.verdict is not Verdict.ERROR:
                 self._found[_key_of_record(record)] = record
+                self._runs[_key_of_record(record)] = run
         if left_alone:
             self._say(f"{run}: {left_alone:,} records are left alone, as {why}")
 
@@ -86,8 +109,10 @@ def run_directories(directory: Path) -> list[Path]:
 def _environment(run: Path) -> Mapping[str, Any]:
     file = run / ENVIRONMENT_FILE
     try:
-        settings: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))["settings"]
-        return {**settings, "overrides": list(settings["overrides"])}
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        settings: Mapping[str, Any] = facts["settings"]
+        overrides = [{name: one[name] for name in _OVERRIDE} for one in settings["overrides"]]
+        return {**settings, "overrides": overrides, _TEXTS: facts.get(_TEXTS)}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{file} does not say with which settings the records beside it were made "
@@ -95,12 +120,13 @@ def _environment(run: Path) -> Mapping[str, Any]:
         ) from error
 
 
-def _difference(theirs: Mapping[str, Any], ours: Settings, editor: str) -> str | None:
+def _difference(theirs: Mapping[str, Any], own: Mapping[str, Any], editor: str, decisive: Sequence[str]) -> str | None:
     """In words, the first setting that keeps their records from being ours."""
-    own = json.loads(json.dumps(fingerprint(ours)["settings"]))
-    for name in _DECISIVE:
+    for name in decisive:
         if _plain(name, theirs.get(name)) != _plain(name, own[name]):
             return f"their {name} was {theirs.get(name)}, not {own[name]}"
+    if theirs[_TEXTS] is not None and theirs[_TEXTS] != own[_TEXTS]:
+        return f"their ppl_texts, {_plain('ppl_texts', own['ppl_texts'])}, held other sentences"
     if _overrides(theirs, editor) != _overrides(own, editor):
         return f"{editor} had other hyper-parameters"
     return None

@@ -31,8 +31,8 @@ class Prediction:
     Attributes:
         edits: how many have both.
         collapses: how many of them collapsed.
-        auc: probability that an edit that collapses has a larger risk than one that does not, ties counting half; NaN
-            where one of the two kinds is missing.
+        auc: probability that an edit that collapses comes before one that does not; NaN where one of the two kinds
+            is missing.
         found: for several numbers of edits tested.
     """
 

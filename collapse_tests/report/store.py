@@ -12,27 +12,31 @@ from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 
+from collapse_tests.case_detail import CaseDetail
 from collapse_tests.errors import InfrastructureError, UsageError
 from collapse_tests.records import Record
 from collapse_tests.sequence_record import SequenceRecord
 
 __all__ = [
+    "DETAILS_FILE",
     "ENVIRONMENT_FILE",
     "RECORDS_FILE",
     "SEQUENCES_FILE",
     "RunDirectory",
+    "read_details",
     "read_records",
     "read_sequences",
     "scenario_text",
 ]
 
+DETAILS_FILE = "details.jsonl"
 ENVIRONMENT_FILE = "environment.json"
 RECORDS_FILE = "records.jsonl"
 SEQUENCES_FILE = "sequences.jsonl"
 
 _SCENARIOS = "scenarios"
 
-_Parsed = TypeVar("_Parsed", Record, SequenceRecord)
+_Parsed = TypeVar("_Parsed", Record, SequenceRecord, CaseDetail)
 
 
 class RunDirectory:
@@ -51,6 +55,7 @@ class RunDirectory:
         self.path = path
         self._records = _Lines(path / RECORDS_FILE)
         self._sequences: _Lines | None = None
+        self._details: _Lines | None = None
 
     @classmethod
     def create(cls, reports_dir: Path, environment: Mapping[str, Any], *, now: datetime) -> Self:
@@ -79,8 +84,11 @@ class RunDirectory:
             InfrastructureError: the file cannot be written.
         """
         text = _as_json(environment)
+        fuller = self.path / f"{ENVIRONMENT_FILE}.new"
         with _writing(self.path):
-            (self.path / ENVIRONMENT_FILE).write_text(text, encoding="ascii")
+            # In one step: a kill or a full disk must not take what is known of the records already written.
+            fuller.write_text(text, encoding="ascii")
+            fuller.replace(self.path / ENVIRONMENT_FILE)
 
     def append(self, record: Record) -> None:
         """Write `record` as one line and hand it to the operating system.
@@ -100,6 +108,16 @@ class RunDirectory:
             self._sequences = _Lines(self.path / SEQUENCES_FILE)
         self._sequences.append(record.to_dict())
 
+    def append_detail(self, detail: CaseDetail) -> None:
+        """As `append`, to a file of its own, which is made for the first one.
+
+        Raises:
+            InfrastructureError: likewise.
+        """
+        if self._details is None:
+            self._details = _Lines(self.path / DETAILS_FILE)
+        self._details.append(detail.to_dict())
+
     def write_scenario(self, record: SequenceRecord) -> Path:
         """Write the requests of a record as a file that `--scenario` and `--edits` read.
 
@@ -117,7 +135,7 @@ class RunDirectory:
 
     def close(self) -> None:
         """Close the files; harmless when repeated."""
-        for lines in (self._records, self._sequences):
+        for lines in (self._records, self._sequences, self._details):
             if lines is not None:
                 lines.close()
 
@@ -200,6 +218,20 @@ def read_sequences(path: Path) -> tuple[list[SequenceRecord], list[str]]:
         UsageError: likewise.
     """
     return _read(path, SEQUENCES_FILE, SequenceRecord)
+
+
+def read_details(path: Path) -> tuple[list[CaseDetail], list[str]]:
+    """What a run keeps of some cases beyond their records; see `read_records`. None where there is no such file.
+
+    Args:
+        path: a run's directory or the file.
+
+    Raises:
+        UsageError: likewise.
+    """
+    if path.is_dir() and not (path / DETAILS_FILE).exists():
+        return [], []
+    return _read(path, DETAILS_FILE, CaseDetail)
 
 
 def _read(path: Path, name: str, kind: type[_Parsed]) -> tuple[list[_Parsed], list[str]]:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from collapse_tests.records import Record, Verdict
+from collapse_tests.report.certificates import certificate_lines
 from collapse_tests.report.formatting import Notation, percentage, perplexity
 from collapse_tests.report.rows import (
     GroupSummary,
@@ -74,6 +75,7 @@ def render(
     run_directory: str | None,
     console: Console,
     verbose: bool,
+    certified: bool = True,
 ) -> None:
     """Print the report: models by editors, the worst cases, the errors, the verdict and where the records are.
 
@@ -83,6 +85,7 @@ def render(
         run_directory: where the records are; None when they were not written.
         console: where to print.
         verbose: list up to 100 cases instead of 10, and the time of each stage.
+        certified: say what cases without a collapse are worth; not where requests were picked by their risk.
     """
     notation = Notation.of(console.encoding)
     groups = summarise(records)
@@ -100,6 +103,8 @@ def render(
     print_sequences(sequences, notation, console)
     if records or not sequences:
         console.print(Text(notation.show(verdict_sentence(records)), style="bold"))
+    for line in certificate_lines(groups) if certified else ():
+        console.print(Text(notation.show(line)), soft_wrap=True)
     if sequences:
         console.print(Text(notation.show(sequences_sentence(sequences)), style="bold"))
     if run_directory is not None:

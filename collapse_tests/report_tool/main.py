@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from collapse_tests.report_tool.baseline import baseline
+from collapse_tests.report_tool.compare import compare
+from collapse_tests.report_tool.figures import figures
+from collapse_tests.report_tool.pages import html, open_page
+
 __all__ = ["app", "main"]
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -12,6 +17,13 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 @app.callback()
 def report() -> None:
     """What runs of the gate found: pages, figures, comparisons and baselines, from their records alone."""
+
+
+app.command()(compare)
+app.command()(baseline)
+app.command()(html)
+app.command()(figures)
+app.command("open")(open_page)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from collapse_tests.edit_request import EditRequest
-from collapse_tests.errors import CollapseError
+from collapse_tests.errors import CollapseError, ErrorKind, kind_of
 from collapse_tests.records import TaskResult, Verdict
 from collapse_tests.sequence.cases import SequenceCase
 from collapse_tests.sequence.judging import edits, first_collapse, why_collapsed
@@ -58,12 +58,18 @@ def with_curve(record: SequenceRecord, nodes: Sequence[Node], more: Iterable[Edi
 
 def sequence_error_record(case: SequenceCase, settings: Settings, worker: str, error: CollapseError) -> SequenceRecord:
     """The record of a test about which nothing was learnt."""
-    return failed(blank_record(case, settings, worker), str(error))
+    return failed(blank_record(case, settings, worker), str(error), kind_of(error))
 
 
-def failed(record: SequenceRecord, message: str) -> SequenceRecord:
-    """The record as an error, with whatever it holds."""
-    return replace(record, verdict=Verdict.ERROR, reasons=(message,), error=message)
+def failed(record: SequenceRecord, message: str, kind: ErrorKind) -> SequenceRecord:
+    """The record as an error, with whatever it holds.
+
+    Args:
+        record: of the test.
+        message: what went wrong.
+        kind: whose fault that is.
+    """
+    return replace(record, verdict=Verdict.ERROR, reasons=(message,), error=message, error_kind=kind)
 
 
 def collapsed(record: SequenceRecord, nodes: Sequence[Node], tasks: Sequence[TaskResult]) -> SequenceRecord | None:

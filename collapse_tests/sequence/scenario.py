@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from collapse_tests.datasets.requests import NamedRequest
 from collapse_tests.editors.protocol import Progress, no_progress
-from collapse_tests.errors import CollapseError, RestorationError
+from collapse_tests.errors import CollapseError, RestorationError, kind_of
 from collapse_tests.records import TaskResult
 from collapse_tests.sequence.cases import SequenceCase
 from collapse_tests.sequence.judging import edits, first_collapse, tasks_are_due, why_collapsed
@@ -107,11 +107,15 @@ class ScenarioRunner:
 
 def _judged(record: SequenceRecord, walk: _Walk) -> SequenceRecord:
     """The record with its verdict."""
-    broken = [text for text, error in walk.faults if isinstance(error, RestorationError)]
+    broken = [(text, error) for text, error in walk.faults if isinstance(error, RestorationError)]
     if broken:
-        return failed(record, broken[0])
+        return _failed(record, *broken[0])
     found = collapsed(record, walk.nodes, walk.tasks) if walk.nodes else None
     if found is None:
-        return failed(record, walk.faults[0][0]) if walk.faults else survived(record)
+        return _failed(record, *walk.faults[0]) if walk.faults else survived(record)
     ends = f"the curve ends after {edits(len(walk.nodes))}: " if walk.refused else ""
     return replace(found, notes=tuple(f"{ends}{text}" for text, _ in walk.faults))
+
+
+def _failed(record: SequenceRecord, text: str, error: CollapseError) -> SequenceRecord:
+    return failed(record, text, kind_of(error))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from collapse_tests.datasets.requests import NamedRequest
 from collapse_tests.editors.protocol import Progress, no_progress
-from collapse_tests.errors import CollapseError
+from collapse_tests.errors import CollapseError, ErrorKind, kind_of
 from collapse_tests.records import TaskResult, badness
 from collapse_tests.sequence.judging import edits, tasks_are_due, why_collapsed
 from collapse_tests.sequence.lab import SequenceLab
@@ -54,7 +54,21 @@ class Collapse(Finding):
 
 
 class Fault(Finding):
-    """The editor raised, left the model changed, or cannot be reverted."""
+    """The editor raised, left the model changed, or cannot be reverted.
+
+    Args:
+        node: likewise.
+        reason: one sentence.
+        error: what was raised.
+        refused: likewise.
+
+    Attributes:
+        kind: whose fault it is.
+    """
+
+    def __init__(self, node: Node, reason: str, error: CollapseError, refused: NamedRequest | None = None) -> None:
+        super().__init__(node, [reason], refused)
+        self.kind: ErrorKind = kind_of(error)
 
 
 class Forgotten(Finding):
@@ -118,7 +132,7 @@ class Search:
         try:
             child = self.lab.extend(node, named)
         except CollapseError as error:
-            fault = Fault(node, [str(error)], named)
+            fault = Fault(node, str(error), error, named)
         else:
             self._seen.setdefault(child)
             return child
@@ -133,7 +147,7 @@ class Search:
         try:
             return self.lab.revert(node)
         except CollapseError as error:
-            fault = Fault(node, [f"taking back {node.last.edit_id}: {error}"])
+            fault = Fault(node, f"taking back {node.last.edit_id}: {error}", error)
         raise fault
 
     # Checks -----------------------------------------------------------------------------------------------
@@ -166,7 +180,7 @@ class Search:
         try:
             tasks = self.lab.tasks(node)
         except CollapseError as error:
-            fault = Fault(node, [str(error)])
+            fault = Fault(node, str(error), error)
         if fault is not None:
             raise fault
         if reasons := task_reasons(tasks):

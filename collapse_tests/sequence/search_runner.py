@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from collapse_tests.editors.protocol import Progress, no_progress
-from collapse_tests.errors import CollapseError
+from collapse_tests.errors import CollapseError, ErrorKind, kind_of
 from collapse_tests.models.workload import update_bytes_in_memory
 from collapse_tests.records import Verdict
 from collapse_tests.sequence.cases import SequenceCase
@@ -61,11 +61,11 @@ class SearchRunner:
             finding = _hunt(search, case)
             record = self._judged(record, search, None if finding is None else search.smaller(finding))
         except Exception as error:  # Hypothesis's own, such as that a sequence did not replay
-            record = failed(record, f"the search raised {type(error).__name__}: {error}")
+            record = failed(record, f"the search raised {type(error).__name__}: {error}", ErrorKind.INFRASTRUCTURE)
         try:
             self._lab.leave()
         except CollapseError as error:
-            record = failed(record, str(error))
+            record = failed(record, str(error), kind_of(error))
         return replace(record, search=search.statistics(), seconds=time.perf_counter() - started)
 
     def _judged(self, record: SequenceRecord, search: Search, finding: Finding | None) -> SequenceRecord:
@@ -77,7 +77,7 @@ class SearchRunner:
         record = replace(record, tasks=finding.tasks, notes=tuple(late))
         if isinstance(finding, Fault):
             where = f"edit {len(nodes) + 1} ({finding.refused.edit_id}): " if finding.refused else ""
-            return failed(record, where + finding.reasons[0])
+            return failed(record, where + finding.reasons[0], finding.kind)
         found = collapsed(record, nodes, finding.tasks) if nodes else None
         return found or replace(record, verdict=Verdict.INEFFECTIVE, reasons=finding.reasons)
 
@@ -99,7 +99,9 @@ def _unharmed(record: SequenceRecord, search: Search) -> SequenceRecord:
     done = search.statistics()
     if done.longest == 0:
         return failed(
-            record, f"no edit was made within --machine-budget {search.settings.machine_budget:g} seconds; give more"
+            record,
+            f"no edit was made within --machine-budget {search.settings.machine_budget:g} seconds; give more",
+            ErrorKind.USAGE,
         )
     notes = tuple(f"{what} ended the search after {edits(done.edits)}" for what in _used_up(search))
     return replace(record, verdict=Verdict.STABLE, notes=notes)

@@ -71,7 +71,17 @@ def test_every_option_reaches_its_field(pytester: pytest.Pytester, own_network: 
         *("--downstream", "suspect", "--suspect-growth", "2.5", "--gate-on-drop"),
         *("--scenario", "hard", "--steps", "6", "--full-curve"),
         *("--machine", "normal", "--machine-steps", "4", "--machine-examples", "3", "--machine-budget", "60"),
-        *("--skip-broken", "--offline", "--mirror", "http://a.example/x/,https://b.example", "--mirror", "http://c"),
+        *("--resume", "runs", "--gitlab-code-quality", "quality.json"),
+        *("--baseline", "b.json", "--update-baseline"),
+        *(
+            "--skip-broken",
+            "--no-html",
+            "--offline",
+            "--mirror",
+            "http://a.example/x/,https://b.example",
+            "--mirror",
+            "http://c",
+        ),
     )
 
     assert parsed == Settings(
@@ -103,9 +113,14 @@ def test_every_option_reaches_its_field(pytester: pytest.Pytester, own_network: 
         machine_budget=60.0,
         fail_ineffective=True,
         skip_broken=True,
+        html=False,
         offline=True,
         mirrors=("http://a.example/x", "https://b.example", "http://c"),
         reports_dir=Path("out/here"),
+        resume=Path("runs"),
+        gitlab_code_quality=Path("quality.json"),
+        baseline=Path("b.json"),
+        update_baseline=True,
         overrides=(
             Override("rome", "steps", 3, f"--editor-config {config}"),
             Override("rome", "learning_rate", 0.25),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from collapse_tests.errors import UsageError
+from collapse_tests.errors import ErrorKind, UsageError
 from collapse_tests.records import SCHEMA_VERSION, EditQuality, Perplexity, Record, Verdict
 
 FULL = Record(
@@ -95,6 +95,18 @@ def test_text_stays_text(text: str) -> None:
 @pytest.mark.parametrize("verdict", Verdict)
 def test_verdict_survives_as_its_own_type(verdict: Verdict) -> None:
     assert through_json(replace(FULL, verdict=verdict)).verdict is verdict
+
+
+@pytest.mark.parametrize("kind", [None, *ErrorKind])
+def test_whose_fault_an_error_is_survives(kind: ErrorKind | None) -> None:
+    assert through_json(replace(BARE, error_kind=kind)).error_kind is kind
+
+
+def test_a_record_of_before_faults_were_told_apart_is_read() -> None:
+    data = BARE.to_dict()
+    del data["error_kind"]
+
+    assert Record.from_dict(data) == BARE
 
 
 @pytest.mark.parametrize("schema", [SCHEMA_VERSION + 1, None, "1"])

@@ -180,6 +180,21 @@ def test_batches_keep_to_their_size_and_chunk(
     assert Batches.sizes == sizes
 
 
+def test_answered_cases_are_in_no_batch_until_they_are_asked_for(settings: Settings) -> None:
+    Batches.sizes = []
+    settings = replace(settings, batch_size=2)
+    wanted = cases(settings, editor(Batches))
+    answered = {wanted[1].id, wanted[2].id}
+    gate = Gate(settings, wanted, answered=answered)
+    for index in (0, 3, 4):
+        assert gate.outcome(wanted[index]).record.case_id == wanted[index].id
+    assert Batches.sizes == [2, 1]
+    answered.remove(wanted[2].id)
+    assert gate.outcome(wanted[1]).record.case_id == wanted[1].id
+    assert gate.outcome(wanted[2]).record.case_id == wanted[2].id
+    assert Batches.sizes == [2, 1, 2]
+
+
 def test_cases_can_be_asked_for_in_any_order_and_again(settings: Settings) -> None:
     settings = replace(settings, batch_size=2)
     wanted = cases(settings, editor(Tidy))

@@ -14,7 +14,7 @@ from collapse_tests.edit_request import EditRequest
 from collapse_tests.editors.protocol import no_progress
 from collapse_tests.engine.bench import Bench
 from collapse_tests.engine.runner import BatchRunner
-from collapse_tests.errors import InfrastructureError, RestorationError
+from collapse_tests.errors import ErrorKind, InfrastructureError, RestorationError
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.records import Perplexity, Record, Verdict
 from collapse_tests.settings import Settings
@@ -295,6 +295,24 @@ def test_one_edit_that_does_not_fit_into_memory_says_so() -> None:
     records = run(bench_of(shared_model("llama")), Fake(edit))
     assert [record.verdict is Verdict.ERROR for record in records] == [False, True, False]
     assert "ran out of memory with a single edit" in str(records[1].error)
+    assert records[1].error_kind is ErrorKind.INFRASTRUCTURE
+
+
+def test_records_say_whose_fault_an_error_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def edit(model: EditableModel, request: EditRequest) -> WeightUpdate:
+        if request.subject == "Rome":
+            raise ValueError("no Rome today")
+        return small(model, request)
+
+    bench = bench_of(shared_model("llama"))
+    assert [record.error_kind for record in run(bench, Fake(edit))] == [None, ErrorKind.EDITOR, None]
+    assert {record.error_kind for record in run(bench, Whole(lambda requests: []))} == {ErrorKind.EDITOR}
+
+    def fail(*arguments: object) -> object:
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(bench, "scores", fail)
+    assert {record.error_kind for record in run(bench, Fake(small))} == {ErrorKind.INFRASTRUCTURE}
 
 
 def test_an_interrupt_gets_out() -> None:
@@ -321,6 +339,7 @@ def test_a_model_left_changed_is_an_error_that_names_the_tensors(raises: bool) -
         assert record.verdict is Verdict.ERROR
         assert record.error == "editor 'fake' left the model changed: model.norm.weight"
         assert record.edited is None
+        assert record.error_kind is ErrorKind.RESTORATION
     assert isinstance(runner.spoiled, RestorationError)
 
 

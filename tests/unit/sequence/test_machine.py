@@ -16,6 +16,7 @@ from hypothesis.database import InMemoryExampleDatabase
 
 from collapse_tests.datasets.requests import NamedRequest
 from collapse_tests.edit_request import EditRequest
+from collapse_tests.errors import EditorError, ErrorKind
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.records import TaskResult, TaskVerdict, Verdict
 from collapse_tests.sequence.lab import SequenceLab
@@ -191,6 +192,7 @@ def test_an_editor_that_raises_is_an_error_shrunk_to_its_request() -> None:
     record = search_for(lab_of(Fake(fail)))
     assert record.verdict is Verdict.ERROR
     assert record.error == "edit 1 (facts:0002): fake raised ValueError: no Paris today"
+    assert record.error_kind is ErrorKind.EDITOR
     assert record.steps == ()
     assert [request["subject"] for request in record.requests] == ["Paris"]
     assert record.search is not None
@@ -220,6 +222,7 @@ def test_an_editor_that_leaves_a_copy_that_cannot_be_restored() -> None:
     record = search_for(lab)
     assert record.verdict is Verdict.ERROR
     assert "left the model changed" in (record.error or "")
+    assert record.error_kind is ErrorKind.RESTORATION
     assert lab.spoiled is not None
 
 
@@ -628,6 +631,6 @@ def test_steps_of_the_machine() -> None:
 def test_kinds_of_findings_are_never_mixed_up() -> None:
     assert len({Collapse, Fault, Forgotten}) == 3
     node = lab_of(Fake(harmless)).root
-    finding = Fault(node, ["why"], refused=NORWAY)
-    assert (str(finding), finding.edits) == ("why", 1)
+    finding = Fault(node, "why", EditorError("raised"), refused=NORWAY)
+    assert (str(finding), finding.edits, finding.kind) == ("why", 1, ErrorKind.EDITOR)
     assert not math.isnan(node.perplexity.me_ppl)

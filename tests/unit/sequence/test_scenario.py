@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from collapse_tests.edit_request import EditRequest
-from collapse_tests.errors import InfrastructureError
+from collapse_tests.errors import ErrorKind, InfrastructureError
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.records import TaskResult, TaskVerdict, Verdict
 from collapse_tests.sequence.lab import SequenceLab
@@ -154,6 +154,7 @@ def test_an_editor_that_raises_is_an_error_that_keeps_the_steps_before() -> None
     record = run(lab_of(editor))
     assert record.verdict is Verdict.ERROR
     assert record.error == "edit 3 (facts:0002): fake raised ValueError: no Paris today"
+    assert record.error_kind is ErrorKind.EDITOR
     assert record.reasons == (record.error,)
     assert [step.edit_id for step in record.steps] == ["facts:0000", "facts:0001"]
     assert len(record.requests) == 3
@@ -194,6 +195,7 @@ def test_a_copy_that_cannot_be_restored_is_an_error_and_is_given_up() -> None:
     lab = lab_of(Fake(careless), model=make_model("gpt2"))
     record = run(lab)
     assert record.verdict is Verdict.ERROR
+    assert record.error_kind is ErrorKind.RESTORATION
     assert lab.spoiled is not None
     assert record.steps == ()
 
@@ -262,6 +264,7 @@ def test_tasks_that_cannot_be_measured_are_an_error_unless_the_model_had_collaps
 
     record = run(lab_of(Fake(harmless), measure_tasks=fail))
     assert record.verdict is Verdict.ERROR
+    assert record.error_kind is ErrorKind.INFRASTRUCTURE
     assert len(record.steps) == 4
     record = run(lab_of(Fake(ruin), measure_tasks=fail))
     assert record.verdict is Verdict.COLLAPSED

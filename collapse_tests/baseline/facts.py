@@ -1,0 +1,94 @@
+"""What a run was, beside its models, editors and requests: what has to be equal for outcomes to be comparable."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath, PureWindowsPath
+from typing import Any
+
+from collapse_tests.datasets.requests import NAMED_SETS
+from collapse_tests.datasets.texts import load_texts
+from collapse_tests.errors import CollapseError
+from collapse_tests.plain_data import encode
+from collapse_tests.settings import DEFAULT_PPL_TEXTS, Downstream, Settings
+
+__all__ = ["facts_of", "facts_of_settings", "hyperparameters_of", "sentences_digest", "texts_digest_of"]
+
+#: Settings whose values are facts as they are.
+_PLAIN = ("ppl_limit", "dtype", "matmul_precision", "seed")
+
+#: Settings that say how tasks are measured and judged.
+_OF_TASKS = ("tasks", "tasks_limit", "suspect_growth", "gate_on_drop")
+
+
+def facts_of(settings: Mapping[str, Any], texts_digest: str | None = None) -> dict[str, Any]:
+    """The facts of a run from its settings as plain data, such as an environment file holds.
+
+    What the settings lack is not known and therefore no fact. Paths lose their directories, which differ from
+    machine to machine; sentences are known by their digest.
+
+    Args:
+        settings: field of `Settings` → value.
+        texts_digest: of the sentences ME-PPL was measured on, if known.
+    """
+    facts = {name: settings[name] for name in _PLAIN if name in settings}
+    if "ppl_texts" in settings:
+        facts["ppl_texts"] = _file_name(settings["ppl_texts"] or DEFAULT_PPL_TEXTS)
+    if texts_digest is not None:
+        facts["ppl_texts_digest"] = texts_digest
+    if "downstream" in settings:
+        # Tasks at the end of a sequence do not touch single edits.
+        never = settings["downstream"] in (Downstream.NEVER, Downstream.FINAL)
+        facts["downstream"] = str(Downstream.NEVER) if never else str(settings["downstream"])
+        facts |= {} if never else {name: _plain(settings[name]) for name in _OF_TASKS if name in settings}
+    if "edits" in settings:
+        facts["edits"] = [name if name in NAMED_SETS else _file_name(name) for name in settings["edits"]]
+    return facts
+
+
+def facts_of_settings(settings: Settings) -> dict[str, Any]:
+    """The facts of a run that is about to be made.
+
+    Raises:
+        UsageError: its sentences cannot be read.
+    """
+    digest = sentences_digest(load_texts(settings.ppl_texts or DEFAULT_PPL_TEXTS))
+    return facts_of(dataclasses.asdict(settings), digest)
+
+
+def hyperparameters_of(overrides: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Editor → the hyper-parameters given by the user, as JSON data; a later one of a field wins.
+
+    Args:
+        overrides: fields of `Override`.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for override in overrides:
+        found.setdefault(override["editor"], {})[override["field"]] = _plain(override["value"])
+    return found
+
+
+def sentences_digest(sentences: Iterable[str]) -> str:
+    """A short name, 16 hexadecimal digits, of sentences in their order."""
+    return hashlib.blake2b(json.dumps(list(sentences)).encode("ascii"), digest_size=8).hexdigest()
+
+
+def texts_digest_of(source: str | None) -> str | None:
+    """The digest of a set or file of sentences; None where it cannot be read any more."""
+    try:
+        return sentences_digest(load_texts(source or DEFAULT_PPL_TEXTS))
+    except CollapseError:
+        return None
+
+
+def _file_name(path: str) -> str:
+    # Either kind of separator: the file may have been written on another system.
+    return PureWindowsPath(path).name if "\\" in path else PurePath(path).name or path
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON gives it back, so that what is read compares equal with what is made."""
+    return encode(json.loads(json.dumps(value, default=str)))

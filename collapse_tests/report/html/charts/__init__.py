@@ -1,0 +1,1 @@
+"""One module per kind of chart: records to a Vega-Lite specification with its data, and the same in words."""
