@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from statistics import fmean
 
-import numpy as np
-
 from collapse_tests.metrics.item_scores import ChanceModel, CrossScore, ItemScores
 from collapse_tests.records import TaskResult, TaskVerdict
 from collapse_tests.verdict.exact import drop_p_value, fewest_hits, passes_again, upper_tail
@@ -110,7 +108,7 @@ def has_margin(chance: ChanceModel, unedited: ItemScores, alpha: float = ALPHA) 
         return passes_again(hits, len(unedited.values), fewest_hits(chance.rates, alpha)) >= MARGIN
     values, cross, floor = _shuffled_items(chance, unedited.values, unedited.cross)
     bar = max(total_to_exceed(shuffled_totals(values, cross), alpha), floor)
-    return float(np.mean(predicted_totals(values) > bar)) >= MARGIN
+    return float((predicted_totals(values) > bar).mean()) >= MARGIN
 
 
 def _changes(unedited: ItemScores, edited: ItemScores) -> tuple[int, int]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from collapse_tests.metrics.item_scores import CrossScore
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "PERMUTATIONS",
@@ -49,6 +51,8 @@ def shuffled_totals(values: Sequence[float], cross: CrossScore) -> NDArray[np.fl
     Raises:
         ValueError: `cross(i, i)` is not `values[i]`.
     """
+    import numpy as np
+
     items = len(values)
     table = np.array([[cross(row, column) for column in range(items)] for row in range(items)], dtype=np.float64)
     if not np.allclose(np.diagonal(table), values):
@@ -60,6 +64,8 @@ def shuffled_totals(values: Sequence[float], cross: CrossScore) -> NDArray[np.fl
 @lru_cache(maxsize=4)
 def _orders(items: int) -> list[NDArray[np.int32]]:
     """Random orders of 0 to n − 1, together (`PERMUTATIONS`, n); drawing them takes longer than using them."""
+    import numpy as np
+
     generator = np.random.default_rng(_SEED)
     sizes = [min(_CHUNK, PERMUTATIONS - first) for first in range(0, PERMUTATIONS, _CHUNK)]
     in_order = np.arange(items, dtype=np.int32)
@@ -70,11 +76,13 @@ def permutation_p_value(total: float, shuffled: NDArray[np.float64]) -> float:
     """Share of orders, the observed one among them, in which references give at least `total`: (1 + #≥) / (B + 1)."""
     # Not `>=`: a total that is no number must count against the answers.
     reached = ~(shuffled < total - _ROUNDING)
-    return float((1 + np.count_nonzero(reached)) / (len(shuffled) + 1))
+    return float((1 + int(reached.sum())) / (len(shuffled) + 1))
 
 
 def total_to_exceed(shuffled: NDArray[np.float64], alpha: float) -> float:
     """The largest total whose p-value is above `alpha`; infinite if every total's is."""
+    import numpy as np
+
     allowed = int(alpha * (len(shuffled) + 1) + _ROUNDING) - 1
     return float(np.sort(shuffled)[-1 - allowed]) + _ROUNDING if allowed >= 0 else float("inf")
 
@@ -85,6 +93,8 @@ def predicted_totals(values: Sequence[float]) -> NDArray[np.float64]:
     The n new values are drawn from a Dirichlet process around the old ones, with one more observation spread evenly
     over 0 and 1. For values of only 0 and 1 that is the beta-binomial of `exact.passes_again`.
     """
+    import numpy as np
+
     generator = np.random.default_rng(_SEED)
     support = np.array([*values, 0.0, 1.0])
     shares = generator.dirichlet([*[1.0] * len(values), 0.5, 0.5], size=PERMUTATIONS)
