@@ -8,6 +8,7 @@ from pathlib import Path
 
 from collapse_tests.case_detail import CaseDetail
 from collapse_tests.cases import Case
+from collapse_tests.datasets.screening import counted
 from collapse_tests.engine.outcome import Outcome
 from collapse_tests.errors import CollapseError, UsageError
 from collapse_tests.mining.kept_records import DECISIVE, KeptRecords, run_directories
@@ -53,7 +54,7 @@ class Resumption:
         self._answered: dict[str, Record] = {}
         self._to_check: set[str] = set()
         self._checked: set[str] = set()
-        self.notes.insert(0, f"resuming from {run}, whose records answer for up to {len(self._kept):,} cases")
+        self.notes.insert(0, f"resuming from {run}, whose records answer for {counted(len(self._kept), 'case')} at most")
         if own := [name for name in settings.editors if ":" in name]:
             self.notes.append(
                 f"the records are of {', '.join(own)} as it was then; if its code has changed, start anew"

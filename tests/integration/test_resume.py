@@ -68,7 +68,7 @@ def test_a_whole_run_is_resumed_without_the_model(project: GateProject) -> None:
     assert without_times(project.records()) == without_times(before)
     assert latest(project) != run
     said = again.stdout.str()
-    assert f"collapse: resuming from {run.relative_to(project.path)}, whose records answer for up to 4 cases" in said
+    assert f"collapse: resuming from {run.relative_to(project.path)}, whose records answer for 4 cases at most" in said
     assert f"resumed: 4 of 4 cases from {run.relative_to(project.path)}" in said
     assert "not loaded, as nothing of it was left to run, nor compared: tiny-gpt2" in said
     assert "loading tiny-gpt2" not in said

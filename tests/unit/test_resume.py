@@ -128,7 +128,7 @@ def test_what_is_said_of_the_records(tmp_path: Path) -> None:
     found = Resumption(tmp_path, settings)
 
     assert found.notes == [
-        f"resuming from {tmp_path}, whose records answer for up to 1 cases",
+        f"resuming from {tmp_path}, whose records answer for 1 case at most",
         "the records are of mine:edit as it was then; if its code has changed, start anew",
         "sequences are run again",
     ]
