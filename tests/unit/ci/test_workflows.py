@@ -1,37 +1,81 @@
-"""The workflows that users copy."""
+"""The example workflows and the page about CI use what there is."""
 
 from __future__ import annotations
 
+import itertools
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from collapse_tests.ci.exit_codes import INFRASTRUCTURE_EXIT
 from collapse_tests.option_table import FLAGS, OPTIONS
 
-WORKFLOWS = sorted((Path(__file__).parents[3] / "docs" / "ci").glob("*.yml"))
-#: Of pytest itself.
-PYTEST_OPTIONS = {"--junitxml"}
+DOCS = Path(__file__).parents[3] / "docs"
+WORKFLOWS = sorted((DOCS / "ci").iterdir())
+OF_PYTEST = {"--junitxml"}
+KNOWN = {option.flag for option in OPTIONS} | {flag for flag, *_ in FLAGS} | OF_PYTEST
 
 
-def test_there_are_some() -> None:
-    assert [path.name for path in WORKFLOWS] == ["github-cpu.yml", "github-gpu.yml", "gitlab.yml"]
+def scripts(tree: Any) -> Iterator[str]:
+    """What a workflow runs, wherever it stands in it."""
+    if isinstance(tree, list):
+        for part in tree:
+            yield from scripts(part)
+    if isinstance(tree, dict):
+        for name, part in tree.items():
+            if name in ("run", "script"):
+                yield from part if isinstance(part, list) else [part]
+            else:
+                yield from scripts(part)
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_options_exist(path: Path) -> None:
-    commands = [text for text in texts(yaml.safe_load(path.read_text())) if "pytest --editor" in text]
-    assert commands
-    known = {option.flag for option in OPTIONS} | {flag[0] for flag in FLAGS} | PYTEST_OPTIONS
-    for command in commands:
-        assert set(re.findall(r"--[a-z-]+", command)) <= known
+def commands(workflow: Path) -> list[list[str]]:
+    """The words of each of its calls of pytest."""
+    tree = yaml.safe_load(workflow.read_text(encoding="utf-8"))
+    lines = "\n".join(scripts(tree)).replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in lines if line.strip().startswith("pytest ")]
 
 
-def texts(document: object) -> list[str]:
-    """Every text in a document."""
-    if isinstance(document, dict):
-        return [text for value in document.values() for text in texts(value)]
-    if isinstance(document, list):
-        return [text for value in document for text in texts(value)]
-    return [document] if isinstance(document, str) else []
+def test_there_are_workflows() -> None:
+    assert [file.name for file in WORKFLOWS] == ["github-cpu.yml", "github-gpu.yml", "gitlab.yml"]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda file: file.stem)
+def test_every_option_exists(workflow: Path) -> None:
+    found = commands(workflow)
+
+    assert found
+    for words in found:
+        assert "--editor" in words
+        assert {word for word in words if word.startswith("--")} <= KNOWN
+        assert "junit.xml" in words
+        values = dict(itertools.pairwise(words))
+        for option in OPTIONS:
+            if option.flag in values:
+                option.parse(values[option.flag])
+
+
+def test_what_is_written_is_kept() -> None:
+    gitlab = yaml.safe_load((DOCS / "ci" / "gitlab.yml").read_text(encoding="utf-8"))["collapse gate"]
+    (words,) = commands(DOCS / "ci" / "gitlab.yml")
+
+    kept = gitlab["artifacts"]["reports"]
+    assert words[words.index("--junitxml") + 1] == kept["junit"]
+    assert words[words.index("--gitlab-code-quality") + 1] == kept["codequality"]
+    assert gitlab["retry"]["exit_codes"] == [INFRASTRUCTURE_EXIT]
+    for name in ("github-cpu.yml", "github-gpu.yml"):
+        job = yaml.safe_load((DOCS / "ci" / name).read_text(encoding="utf-8"))["jobs"]["gate"]
+        assert "junit.xml" in job["steps"][-1]["with"]["path"].split()
+
+
+def test_the_page_names_options_that_exist() -> None:
+    page = (DOCS / "ci.md").read_text(encoding="utf-8")
+
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page)) <= KNOWN
+    assert {"--resume", "--gitlab-code-quality"} <= set(re.findall(r"--[a-z-]+", page))
+    assert f"| {INFRASTRUCTURE_EXIT} |" in page
