@@ -54,7 +54,8 @@ class Resumption:
         self._answered: dict[str, Record] = {}
         self._to_check: set[str] = set()
         self._checked: set[str] = set()
-        self.notes.insert(0, f"resuming from {run}, whose records answer for {counted(len(self._kept), 'case')} at most")
+        most = counted(len(self._kept), "case")
+        self.notes.insert(0, f"resuming from {run}, whose records answer for {most} at most")
         if own := [name for name in settings.editors if ":" in name]:
             self.notes.append(
                 f"the records are of {', '.join(own)} as it was then; if its code has changed, start anew"

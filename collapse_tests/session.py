@@ -131,7 +131,10 @@ class GateSession:
         """Give an xdist worker what it would else have to find out itself, and might find otherwise."""
         if self.settings.riskiest is not None and self.settings.edits:
             workerinput[_RISKIEST] = [case.id for case in self.parameters(_CASE_FIXTURE)]
+            from collapse_tests.models.memory import free_memory
+
             self._gate = None  # nothing is tested here, and the workers need the memory
+            free_memory()
 
     def select(self, items: Sequence[pytest.Item]) -> None:
         """Take the cases that will run, in order, so that batches are cut from them."""

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["TokenBudget", "in_halves", "is_out_of_memory"]
+__all__ = ["TokenBudget", "free_memory", "in_halves", "is_out_of_memory"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -33,7 +33,7 @@ def in_halves(work: Callable[[Sequence[Item]], Sequence[Result]], items: Sequenc
     except Exception as error:
         if len(items) < 2 or not is_out_of_memory(error):
             raise
-    _free()  # outside the except block: the traceback no longer holds the tensors that filled the memory
+    free_memory()  # outside the except block: the traceback no longer holds the tensors that filled the memory
     half = len(items) // 2
     return [*in_halves(work, items[:half]), *in_halves(work, items[half:])]
 
@@ -70,12 +70,12 @@ class TokenBudget:
                 if self.tokens <= least:
                     self.tokens = before
                     raise
-            _free()
+            free_memory()
             self.tokens //= 2
 
 
-def _free() -> None:
-    """Give back what failed work has left behind."""
+def free_memory() -> None:
+    """Give back what nobody holds any more, to the device too."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
