@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 
 from collapse_tests.ci.exit_codes import INFRASTRUCTURE_EXIT, FailureTally
-from collapse_tests.ci.run_outcome import RunOutcome
 from collapse_tests.collector import RecordCollector
 from collapse_tests.records import Record
 from collapse_tests.sequence_record import SequenceRecord
+
+if TYPE_CHECKING:
+    from collapse_tests.ci.run_outcome import RunOutcome
 
 __all__ = ["CIReporter"]
 
@@ -59,6 +62,8 @@ class CIReporter:
             session.exitstatus = status
 
     def _outcome(self) -> RunOutcome:
+        from collapse_tests.ci.run_outcome import RunOutcome
+
         collector = self._collector
         news = collector.baseline_news
         return RunOutcome(

@@ -171,6 +171,9 @@ def test_properties(result: TaskResult) -> None:
     assert rows["collapse.words.verdict"] == "above random"
     assert dict(properties(record_of(verdict=Verdict.ERROR, unedited=None))) == {
         "collapse.verdict": "error",
+        "collapse.model": "tiny",
+        "collapse.editor": "rome",
+        "collapse.ppl_limit": 1000.0,
         "collapse.edits": 0,
     }
 
