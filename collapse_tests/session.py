@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +16,10 @@ from collapse_tests.baseline.known import KnownOutcomes
 from collapse_tests.baseline.reference import reference_for
 from collapse_tests.cases import Case, expand_cases
 from collapse_tests.datasets.requests import screen_requests
-from collapse_tests.environment import device_facts
-from collapse_tests.errors import CollapseError
 from collapse_tests.failures import GateFailure, failure_of
 from collapse_tests.progress import ProgressDisplay, uncaptured
 from collapse_tests.properties import properties
+from collapse_tests.quietly import ignoring_warnings
 from collapse_tests.records import Record
 from collapse_tests.rerun import rerun_command, sequence_rerun_command
 from collapse_tests.scheduling import SUITE_TESTS, dispatch_size
@@ -30,8 +28,7 @@ from collapse_tests.sequence_record import SequenceKind, SequenceRecord
 from collapse_tests.settings import Settings
 
 if TYPE_CHECKING:
-    from collapse_tests.engine.gate import Gate
-    from collapse_tests.engine.outcome import Outcome
+    from collapse_tests.engine.outcome import Outcome, OutcomeSource
     from collapse_tests.resume import Resumption
 
 __all__ = ["CASE_FIXTURES", "GateSession", "is_left_out"]
@@ -66,7 +63,7 @@ class GateSession:
         self.settings = settings
         self._cases: tuple[Case, ...] | None = None
         self._selected: list[Case] = []
-        self._gate: Gate | None = None
+        self._gate: OutcomeSource | None = None
         self._resumption = _resumption(settings)
         self.reference = reference_for(settings)
         baseline = None if self.reference is None else self.reference.baseline
@@ -110,20 +107,11 @@ class GateSession:
         if told is not None:
             by_id = {case.id: case for case in cases}
             return tuple(by_id[case_id] for case_id in told)
-        with uncaptured(self.config):
-            return tuple(self._riskiest(cases, self.settings.riskiest))
+        from collapse_tests.mining.ranking import riskiest_or_first
 
-    def _riskiest(self, cases: Sequence[Case], count: int) -> Iterator[Case]:
-        """The riskiest of each model and editor; the first ones where the model cannot say, as tests will tell why."""
-        from collapse_tests.mining.ranking import groups_of, riskiest
-
-        for group in groups_of(cases):
+        with uncaptured(self.config), ignoring_warnings():
             try:
-                with _ignoring_warnings():
-                    yield from riskiest(self.gate, group, count)
-            except CollapseError as error:
-                self.display.say(f"the first instead of the riskiest edits are made: {error}")
-                yield from group[:count]
+                return tuple(riskiest_or_first(self.gate, cases, self.settings.riskiest, self.display.say))
             finally:
                 self.display.stop()
 
@@ -147,7 +135,7 @@ class GateSession:
             self._gate.expect(self._selected)
 
     @property
-    def gate(self) -> Gate:
+    def gate(self) -> OutcomeSource:
         """The engine, made when the first case runs: that is when frameworks are imported."""
         if self._gate is None:
             from collapse_tests.engine.gate import Gate
@@ -214,7 +202,7 @@ class GateSession:
         return record if news is None else dataclasses.replace(record, notes=(news, *record.notes))
 
     def _outcome(self, case: Case | SequenceCase) -> Outcome[Record] | Outcome[SequenceRecord]:
-        with _ignoring_warnings():
+        with ignoring_warnings():
             if not isinstance(case, Case):
                 return self.gate.sequence(case)
             resumed = None if self._resumption is None else self._resumption.outcome_of(case, self._digest_of)
@@ -244,16 +232,8 @@ class GateSession:
                 carrier.collapse_detail = outcome.detail.to_dict()
         if outcome.resumed and self._resumption is not None:
             carrier.collapse_resumed = self._resumption.is_checked(record.model)
-        elif self._gate is not None and self._gate.device is not None:
-            carrier.collapse_device = device_facts(self._gate.device, str(self._gate.precision))
-
-
-@contextlib.contextmanager
-def _ignoring_warnings() -> Iterator[None]:
-    """A framework's deprecation must not decide about a model, whatever the project's filters are."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+        elif self._gate is not None and (facts := self._gate.device_facts(record.worker)) is not None:
+            carrier.collapse_device = facts
 
 
 def is_left_out(path: Path, settings: Settings | None) -> bool:

@@ -30,9 +30,9 @@ from collapse_tests.data_tool.run_settings import (
 )
 from collapse_tests.datasets.writing import check_out
 from collapse_tests.errors import EditorError, UsageError
-from collapse_tests.mining.shards import WHOLE, Shard, parse_shard
 from collapse_tests.option_values import AUTO, DTYPES, parse_path, parse_positive_integer, parse_ppl_limit
 from collapse_tests.settings import DEFAULT_MODEL, DEFAULT_PPL_LIMIT, DEFAULT_PPL_TEXTS, Settings
+from collapse_tests.shards import WHOLE, Shard, parse_shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,7 +110,7 @@ def _directory(records: str | None, path: Path) -> Path:
 
 
 def _collected(settings: Settings, cases: Sequence[Case], directory: Path, say: Say) -> SweepResult:
-    from collapse_tests.mining.kept_records import KeptRecords
+    from collapse_tests.kept_records import KeptRecords
     from collapse_tests.mining.sweep import collect
 
     result = collect(cases, KeptRecords(directory, settings, say))

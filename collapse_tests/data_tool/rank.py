@@ -162,7 +162,7 @@ def _outcomes(run: str, cases: Sequence[Case], console: Console) -> dict[str, Re
     Raises:
         UsageError: there is no run, or none of a model and editor in it.
     """
-    from collapse_tests.mining.kept_records import outcomes_of
+    from collapse_tests.kept_records import outcomes_of
     from collapse_tests.records import Verdict
 
     known = parsed("--outcomes", lambda text: outcomes_of(cases, Path(parse_path(text)), sayer(console)), run)

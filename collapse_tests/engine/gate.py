@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 
+from collapse_tests.case_records import error_record
 from collapse_tests.cases import Case
 from collapse_tests.datasets.texts import load_texts
 from collapse_tests.edit_request import EditRequest
@@ -15,9 +16,10 @@ from collapse_tests.editors.protocol import BoundedEditor, Editor, PreflightEdit
 from collapse_tests.engine.bench import Bench
 from collapse_tests.engine.outcome import Outcome
 from collapse_tests.engine.preflight import STAND_IN, Foresight, foresee
-from collapse_tests.engine.runner import BatchRunner, error_record
+from collapse_tests.engine.runner import BatchRunner
 from collapse_tests.engine.setting_up import make_editor, prepare_for
 from collapse_tests.engine.task_set import TaskSet
+from collapse_tests.environment import device_facts
 from collapse_tests.errors import CollapseError, InfrastructureError, RestorationError
 from collapse_tests.models.loading import load_model
 from collapse_tests.models.workload import requests_per_batch
@@ -41,6 +43,7 @@ class Gate:
         chunk: cases that are dispatched together, or None for no bound but the group.
         answered: ids of cases that earlier records answer for, which no batch takes along; looked at whenever a batch
             is made.
+        alone: ids of cases that are never run together with others; looked at likewise.
         worker: name of this process in records.
         say: takes one line of progress at a time.
         progress: tells the user how far a batch is.
@@ -53,6 +56,7 @@ class Gate:
         *,
         chunk: int | None = None,
         answered: Container[str] = (),
+        alone: Container[str] = (),
         worker: str = "main",
         say: Callable[[str], None] = lambda line: None,
         progress: Progress = no_progress,
@@ -63,6 +67,7 @@ class Gate:
         self._progress = progress
         self._tasks = TaskSet(settings, say)
         self._answered = answered
+        self._alone = alone
         self.expect(cases, chunk=chunk)
         self._done: dict[str, Outcome[Record]] = {}
         self._bench: Bench | None = None
@@ -72,15 +77,12 @@ class Gate:
         self._failures: dict[tuple[str, str], CollapseError] = {}
         self._shown: set[str] = set()
 
-    @property
-    def device(self) -> str | None:
-        """Device of the model copy in hand, or None."""
-        return None if self._bench is None else str(self._bench.model.device)
-
-    @property
-    def precision(self) -> str | None:
-        """What float32 products of the model copy in hand are rounded to, or None."""
-        return None if self._bench is None else str(self._bench.model.precision)
+    def device_facts(self, worker: str) -> dict[str, str] | None:
+        """What the model copy in hand computes on; None where none was loaded, and of any worker but this one."""
+        if self._bench is None or worker != self.worker:
+            return None
+        model = self._bench.model
+        return device_facts(str(model.device), str(model.precision))
 
     def expect(self, cases: Sequence[Case], *, chunk: int | None = None) -> None:
         """Cut batches from these cases from now on; arguments as for the class."""
@@ -148,9 +150,12 @@ class Gate:
 
     def _batch_of(self, case: Case) -> list[Case]:
         """The case and those after it in its chunk that have no outcome yet, as many as suit the device."""
+        if case.id in self._alone:
+            return [case]
         chunk = self._chunks.get(case.id, [case])
+        left_out = (self._done, self._answered, self._alone)
         after = chunk[chunk.index(case) + 1 :]
-        waiting = [other for other in after if other.id not in self._done and other.id not in self._answered]
+        waiting = [other for other in after if not any(other.id in ids for ids in left_out)]
         return [case, *waiting[: self._batch_size(case) - 1]]
 
     def _batch_size(self, case: Case) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from collapse_tests.case_detail import CaseDetail
+from collapse_tests.case_records import blank_record, error_record
 from collapse_tests.cases import Case
 from collapse_tests.edit_request import EditRequest
 from collapse_tests.editors.protocol import Editor, Progress
@@ -16,7 +17,7 @@ from collapse_tests.engine.bench import Bench
 from collapse_tests.engine.continuation import continuations
 from collapse_tests.engine.details import DetailMaker
 from collapse_tests.engine.editor_calls import explained, one_update_each
-from collapse_tests.errors import CollapseError, EditorError, InfrastructureError, RestorationError, kind_of
+from collapse_tests.errors import CollapseError, EditorError, InfrastructureError, RestorationError
 from collapse_tests.metrics.downstream.catalogue import when_measured
 from collapse_tests.metrics.edit_quality import edit_quality, quality_rows
 from collapse_tests.metrics.perplexity import perplexity
@@ -26,7 +27,7 @@ from collapse_tests.settings import Downstream, Settings
 from collapse_tests.verdict import is_suspect, judge
 from collapse_tests.weight_update import WeightUpdate
 
-__all__ = ["BatchRunner", "blank_record", "error_record"]
+__all__ = ["BatchRunner"]
 
 _log = logging.getLogger(__name__)
 
@@ -234,38 +235,8 @@ class BatchRunner:
         )
 
     def _error(self, case: Case, error: Exception) -> Record:
-        return replace(error_record(case, self.settings, self.worker, error), model_digest=self.bench.model.digest)
-
-
-def blank_record(case: Case, settings: Settings, worker: str) -> Record:
-    """A record of a case before anything is known of it."""
-    request = case.request
-    return Record(
-        case_id=case.id,
-        model=case.model,
-        editor=case.editor,
-        edit_id=case.edit_id,
-        request={
-            "prompt": request.prompt,
-            "subject": request.subject,
-            "target_new": request.target_new,
-            "ground_truth": request.ground_truth,
-            "rephrase_prompt": request.rephrase_prompt,
-            "locality_prompt": request.locality_prompt,
-            "locality_ground_truth": request.locality_ground_truth,
-        },
-        verdict=Verdict.ERROR,
-        ppl_limit=settings.ppl_limit,
-        seed=settings.seed,
-        worker=worker,
-    )
-
-
-def error_record(case: Case, settings: Settings, worker: str, error: Exception) -> Record:
-    """The record of a case about which nothing was learnt."""
-    told = explained("the gate", error, InfrastructureError)
-    message = str(told)
-    return replace(blank_record(case, settings, worker), reasons=(message,), error=message, error_kind=kind_of(told))
+        told = explained("the gate", error, InfrastructureError)
+        return replace(error_record(case, self.settings, self.worker, told), model_digest=self.bench.model.digest)
 
 
 def _with_seconds(record: Record, seconds: dict[str, float]) -> Record:

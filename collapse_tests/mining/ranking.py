@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from collapse_tests.cases import Case
-from collapse_tests.engine.gate import Gate
+from collapse_tests.engine.outcome import OutcomeSource
 from collapse_tests.engine.preflight import Foresight, by_risk
+from collapse_tests.errors import CollapseError
 
-__all__ = ["groups_of", "rank", "riskiest"]
+__all__ = ["groups_of", "rank", "riskiest", "riskiest_or_first"]
 
 
 def groups_of(cases: Sequence[Case]) -> list[list[Case]]:
@@ -19,7 +20,7 @@ def groups_of(cases: Sequence[Case]) -> list[list[Case]]:
     return list(groups.values())
 
 
-def rank(gate: Gate, cases: Sequence[Case]) -> list[tuple[Case, Foresight]]:
+def rank(gate: OutcomeSource, cases: Sequence[Case]) -> list[tuple[Case, Foresight]]:
     """Each case with what can be told of it, the riskiest of its model and editor first.
 
     Models and editors keep their order.
@@ -34,10 +35,29 @@ def rank(gate: Gate, cases: Sequence[Case]) -> list[tuple[Case, Foresight]]:
     return ranked
 
 
-def riskiest(gate: Gate, cases: Sequence[Case], count: int) -> list[Case]:
+def riskiest(gate: OutcomeSource, cases: Sequence[Case], count: int) -> list[Case]:
     """The `count` riskiest cases of each model and editor, in the order of `rank`.
 
     Raises:
         CollapseError: likewise.
     """
     return [case for group in groups_of(cases) for case, _ in rank(gate, group)[:count]]
+
+
+def riskiest_or_first(
+    gate: OutcomeSource, cases: Sequence[Case], count: int, say: Callable[[str], None]
+) -> Iterator[Case]:
+    """As `riskiest`; of a model or editor that cannot say, the first ones, as their tests will tell why.
+
+    Args:
+        gate: see `rank`.
+        cases: any number.
+        count: of each model and editor.
+        say: takes a line about each that cannot say.
+    """
+    for group in groups_of(cases):
+        try:
+            yield from riskiest(gate, group, count)
+        except CollapseError as error:
+            say(f"the first instead of the riskiest edits are made: {error}")
+            yield from group[:count]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from collapse_tests.cases import Case
 from collapse_tests.engine.gate import Gate
-from collapse_tests.environment import device_facts, fingerprint
+from collapse_tests.environment import fingerprint
 from collapse_tests.errors import InfrastructureError
-from collapse_tests.mining.kept_records import KeptRecords
+from collapse_tests.kept_records import KeptRecords
 from collapse_tests.records import Record, Verdict
 from collapse_tests.report.store import RunDirectory
 
@@ -93,9 +93,9 @@ class Sweep:
         return len(cases)
 
     def _facts(self, model: str, record: Record) -> dict[str, object]:
-        device, precision = self._gate.device, self._gate.precision
         facts: dict[str, object] = {"models": {model: record.model_digest}}
-        return facts if device is None else facts | {"devices": {"main": device_facts(device, str(precision))}}
+        device = self._gate.device_facts(record.worker)
+        return facts if device is None else facts | {"devices": {record.worker: device}}
 
 
 def collect(cases: Sequence[Case], kept: KeptRecords) -> SweepResult:

@@ -143,12 +143,14 @@ def test_one_model_serves_all_editors(settings: Settings) -> None:
     said: list[str] = []
     wanted = cases(settings, editor(Tidy), "rome")
     gate = Gate(settings, wanted, say=said.append)
-    assert gate.device is None
-    assert gate.precision is None
+    assert gate.device_facts("main") is None
     records = [gate.outcome(case).record for case in wanted]
     assert all(record.error is None for record in records)
-    assert gate.device == "cpu"
-    assert gate.precision == "float32"
+    facts = gate.device_facts("main")
+    assert facts is not None
+    assert facts["device"] == "cpu"
+    assert facts["matmul_precision"] == "float32"
+    assert gate.device_facts("another") is None
     assert sum(line.startswith("loading") for line in said) == 1
     assert "denominator" in records[-1].diagnostics
 

@@ -278,7 +278,7 @@ def test_an_editor_that_changes_the_weights_is_blamed_and_the_copy_dropped(setti
     gate, said = gate_and_lines(settings)
     with pytest.raises(RestorationError, match=r"left the model changed: model\.layers\.1\.mlp\.down_proj\.weight"):
         gate.preflight(model, own(cls), REQUESTS)
-    assert gate.device is None
+    assert gate.device_facts("main") is None
     after = gate.preflight(model, "rome", REQUESTS)
     assert loads(said) == 2
     undisturbed, _ = gate_and_lines(settings)

@@ -15,14 +15,14 @@ from collapse_tests.cache import CACHE_VARIABLE
 from collapse_tests.cases import Case, expand_cases
 from collapse_tests.engine.gate import Gate
 from collapse_tests.errors import CollapseError, UsageError
-from collapse_tests.mining.kept_records import KeptRecords, run_directories
+from collapse_tests.kept_records import KeptRecords, run_directories
 from collapse_tests.mining.ranking import rank, riskiest
-from collapse_tests.mining.shards import Shard
 from collapse_tests.mining.subset import hard_requests
 from collapse_tests.mining.sweep import Sweep, SweepResult, collect
 from collapse_tests.records import Record, Verdict
 from collapse_tests.report.store import read_records
 from collapse_tests.settings import Downstream, Settings
+from collapse_tests.shards import Shard
 from tests.unit.mining.editors import LIMIT, TEXTS, Counting, Knowing, write_facts
 
 Save = Callable[[str], Path]

@@ -13,7 +13,7 @@ import pytest
 
 from collapse_tests.cases import Case
 from collapse_tests.errors import InfrastructureError, UsageError
-from collapse_tests.mining.kept_records import KeptRecords, outcomes_of, run_directories
+from collapse_tests.kept_records import KeptRecords, outcomes_of, run_directories
 from collapse_tests.mining.sweep import collect
 from collapse_tests.records import Verdict
 from collapse_tests.settings import Downstream, Override, Settings

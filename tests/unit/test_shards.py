@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collapse_tests.errors import UsageError
-from collapse_tests.mining.shards import WHOLE, Shard, parse_shard
+from collapse_tests.shards import WHOLE, Shard, parse_shard
 
 
 @settings(deadline=None, database=None, derandomize=True)
