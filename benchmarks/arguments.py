@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 
-__all__ = ["names_among"]
+__all__ = ["counts", "names_among"]
 
 
 def names_among(known: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
@@ -19,3 +19,11 @@ def names_among(known: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
         return names
 
     return parse
+
+
+def counts(text: str) -> tuple[int, ...]:
+    """A comma list of positive integers, for argparse."""
+    found = tuple(int(part) for part in text.split(","))
+    if any(count < 1 for count in found):
+        raise argparse.ArgumentTypeError(f"{text!r}: give positive integers")
+    return found

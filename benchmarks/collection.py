@@ -20,10 +20,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from benchmarks.instant_gate import write_requests
 
 COLLECTION_LIMIT_S = 10.0
 OVERHEAD_LIMIT_MS = 1.0
@@ -41,47 +42,6 @@ IDS = [f"model-editor-facts:{{index:04d}}" for index in range({count})]
 def test_single_edit(case):
     pass
 """
-
-
-class InstantGate:
-    """An engine that has measured every case already."""
-
-    def outcome(self, case: Any) -> SimpleNamespace:
-        """A stable record with every field filled."""
-        from collapse_tests.records import EditQuality, Perplexity, Record, Verdict
-
-        record = Record(
-            case_id=case.id,
-            model=case.model,
-            editor=case.editor,
-            edit_id=case.edit_id,
-            request={"prompt": case.request.prompt, "subject": case.request.subject},
-            verdict=Verdict.STABLE,
-            unedited=Perplexity(167.0, 94.0, 50, 1100),
-            edited=Perplexity(168.0, 95.0, 50, 1100),
-            quality=EditQuality(True, True, True, True, 0.9, 0.01, 0.02),
-            diagnostics={"denominator": 4.0, "update_norm_ratio": 0.1, "steps": 20.0},
-            ppl_limit=1000.0,
-            seconds={"edit": 0.0, "perplexity": 0.0, "quality": 0.0},
-            model_digest="0" * 64,
-        )
-        return SimpleNamespace(record=record, repeated=False)
-
-
-def write_requests(path: Path, count: int) -> None:
-    """`count` different requests that no model will see."""
-    with path.open("w", encoding="utf-8") as file:
-        for index in range(count):
-            record = {
-                "prompt": f"Station {index:05d} of the line is called",
-                "subject": f"Station {index:05d}",
-                "target_new": "Harbour",
-                "ground_truth": "Market",
-                "rephrase_prompt": f"The name of station {index:05d} is",
-                "locality_prompt": "The colour of the line is",
-                "locality_ground_truth": "green",
-            }
-            print(json.dumps(record), file=file)
 
 
 def measure(directory: Path, *arguments: str, instant: bool = False) -> dict[str, Any]:
@@ -103,10 +63,7 @@ def measure(directory: Path, *arguments: str, instant: bool = False) -> dict[str
 def run_child(result: Path, instant: bool, arguments: Sequence[str]) -> None:
     """In the process that is measured: pytest, its output thrown away."""
     if instant:
-        from collapse_tests.session import GateSession
-
-        gate = InstantGate()
-        GateSession.gate = property(lambda self: gate)  # type: ignore[assignment]
+        arguments = ["-p", "benchmarks.instant_gate", *arguments]
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         start = time.perf_counter()
         code = pytest.main(list(arguments))

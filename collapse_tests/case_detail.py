@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -59,7 +58,7 @@ class CaseDetail:
 
     def to_dict(self) -> dict[str, Any]:
         """This detail as JSON-ready data; inf and NaN become strings."""
-        plain: dict[str, Any] = encode(dataclasses.asdict(self))
+        plain: dict[str, Any] = encode(self)
         return plain
 
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -184,7 +183,7 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """This record as JSON-ready data; inf and NaN become the strings `inf`, `-inf` and `nan`."""
-        plain: dict[str, Any] = encode(dataclasses.asdict(self))
+        plain: dict[str, Any] = encode(self)
         return plain
 
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -129,7 +128,7 @@ class SequenceRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """This record as JSON-ready data; inf and NaN become the strings `inf`, `-inf` and `nan`."""
-        plain: dict[str, Any] = encode(dataclasses.asdict(self))
+        plain: dict[str, Any] = encode(self)
         return plain
 
     @classmethod
