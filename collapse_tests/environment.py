@@ -6,6 +6,7 @@ import dataclasses
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -27,18 +28,25 @@ def fingerprint(settings: Settings) -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
         "command": sys.argv[1:],
-        "settings": _plain(dataclasses.asdict(settings)),
+        "settings": _plain(dataclasses.asdict(settings))
+        | {"shard": None if settings.shard is None else str(settings.shard)},
         "ppl_texts_digest": texts_digest_of(settings.ppl_texts),
     }
 
 
-def device_facts(device: str, precision: str) -> dict[str, str]:
-    """The device's name, what computes on it and how float32 products are rounded; imports torch."""
+def device_facts(devices: Sequence[str], precision: str) -> dict[str, str]:
+    """The names of a model's devices, what computes on them and how float32 products are rounded; imports torch.
+
+    GPUs are told apart by their UUIDs, as what a process calls `cuda:0` depends on which of them it sees.
+    """
     import torch
 
-    facts = {"device": device, "matmul_precision": precision}
-    if device.startswith("cuda"):
-        return facts | {"name": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)}
+    facts = {"device": ", ".join(devices), "matmul_precision": precision}
+    if devices[0].startswith("cuda"):
+        names = ", ".join(torch.cuda.get_device_name(device) for device in devices)
+        found = (getattr(torch.cuda.get_device_properties(device), "uuid", None) for device in devices)
+        uuids = ", ".join(f"GPU-{uuid}" for uuid in found if uuid is not None)
+        return facts | {"name": names, "uuid": uuids, "cuda": str(torch.version.cuda)}
     return facts | {
         "name": platform.processor() or platform.machine(),
         "threads": str(torch.get_num_threads()),

@@ -60,7 +60,7 @@ class AlphaEdit(SpreadingEditor):
     def shielded(self, block: int, keys: torch.Tensor) -> torch.Tensor:
         """P K."""
         basis = self._null_spaces[block]
-        return keys @ basis @ basis.T
+        return (keys.to(basis.device) @ basis @ basis.T).to(keys.device)
 
     def ridge(self, width: int) -> float:
         """L₂."""

@@ -230,7 +230,7 @@ class _Frozen:
     """What does not depend on the trained layer, for B requests whose rows have up to L tokens.
 
     Attributes:
-        inputs: (B, L, in) input of the layer.
+        inputs: (B, L, in) input of the layer, on its device, which may be another than that of everything else.
         rest: (B, L, hidden size) input of the next block, were the layer's output zero.
         columns: (B, C) where targets are predicted.
         targets: (B, C, K) their ids.
@@ -245,14 +245,15 @@ class _Frozen:
 
     def select(self, rows: torch.Tensor) -> _Frozen:
         """Some of the requests, by index."""
-        return _Frozen(self.inputs[rows], self.rest[rows], self.columns[rows], self.targets[rows], self.weights[rows])
+        inputs = self.inputs[rows.to(self.inputs.device)]
+        return _Frozen(inputs, self.rest[rows], self.columns[rows], self.targets[rows], self.weights[rows])
 
     def losses(self, model: EditableModel, block: int, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         """Loss of each request (B,) under its own weight (B, in, out) and bias (B, 1, out) in `block`."""
         product = self.inputs.to(weight.dtype) @ weight
         if bias is not None:
             product = product + bias
-        hidden = model.run_blocks(self.rest + product.to(self.rest.dtype), block + 1)
+        hidden = model.run_blocks(self.rest + product.to(self.rest), block + 1)
         predicting = hidden.gather(1, self.columns[..., None].expand(-1, -1, hidden.shape[-1]))
         chances = model.head(predicting).to(weight.dtype).log_softmax(-1).gather(-1, self.targets)
         losses: torch.Tensor = -(chances * self.weights).sum((1, 2))
@@ -398,6 +399,7 @@ class _Copies:
 
     def select(self, kept: torch.Tensor) -> _Copies:
         """Some of the copies, by index; the optimiser remembers their past."""
+        kept = kept.to(next(iter(self._parameters.values())).device)
         parameters = {name: value.detach()[kept] for name, value in self._parameters.items()}
         chosen = _Copies(self._layer, parameters, self._bounds, self._learning_rate)
         for name, value in self._parameters.items():

@@ -63,8 +63,8 @@ def _at_ends(
         ends = torch.tensor([len(texts[index]) - 1 for index in bucket], device=model.device)
         with model.captured(model.family.mlp_output(block)) as captured:
             model.hidden_at(ids, block + 1)
-        at_ends = torch.arange(len(bucket), device=model.device), ends
-        keys.append(captured.input[at_ends])
-        values.append(captured.output[at_ends])
+        own_keys, own_values = captured.at(torch.arange(len(bucket), device=model.device), ends)
+        keys.append(own_keys)
+        values.append(own_values)
     order = torch.tensor([index for bucket in buckets for index in bucket], device=model.device).argsort()
     return torch.cat(keys)[order], torch.cat(values)[order]

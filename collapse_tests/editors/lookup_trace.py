@@ -164,8 +164,7 @@ def _trace(model: EditableModel, rows: Sequence[LookupRow], block: int, overhead
             hidden = model.hidden_at(ids, block + 1)
         with model.fast_kernels():
             suffixes = cut_suffixes(model, hidden, lookups, ends, block + 1, width=width, columns=columns)
-        at_lookup = torch.arange(len(bucket), device=model.device), lookups
-        parts.append(_TracedRows(suffixes, captured.input[at_lookup], captured.output[at_lookup]))
+        parts.append(_TracedRows(suffixes, *captured.at(torch.arange(len(bucket), device=model.device), lookups)))
     order = torch.tensor([index for bucket in buckets for index in bucket], device=model.device).argsort()
     return _TracedRows(
         suffixes=SuffixRows.joined([part.suffixes for part in parts]).select(order),

@@ -57,7 +57,7 @@ class MomentSource(Hyperparameters):
 def second_moments(
     model: EditableModel, blocks: Sequence[int], source: MomentSource, context: EditorContext
 ) -> dict[int, SecondMoment]:
-    """C = E[k kᵀ], uncentred, of the keys of each of `blocks`; (d_k, d_k), on the model's device.
+    """C = E[k kᵀ], uncentred, of the keys of each of `blocks`; (d_k, d_k), on the block's device.
 
     With a cache, sums that were counted before are read from it, and a count that was killed goes on from its last
     partial sums.
@@ -71,7 +71,7 @@ def second_moments(
     width = model.weight_shape(model.mlp_output_weight(blocks[0]))[1]
     if source.statistics is not None:
         files = {block: _published(model, block, source.statistics.expanduser(), blocks) for block in blocks}
-        return {block: SecondMoment.read(file, width, model.device) for block, file in files.items()}
+        return {block: SecondMoment.read(file, width, model.device_of_block(block)) for block, file in files.items()}
     tokens = TOKENS_PER_INPUT * width if source.tokens is None else source.tokens
     _check_enough(tokens, width, f"tokens={tokens}", "ask for")
     rows = corpus_rows(model, source.corpus, tokens, context)
@@ -127,7 +127,7 @@ class KeySums:
     """Σ k kᵀ per block, as far as it has been counted.
 
     Attributes:
-        sums: block → (d_k, d_k) in float64, on the model's device.
+        sums: block → (d_k, d_k) in float64, on the block's device.
         rows: rows of the corpus that are in.
     """
 
@@ -138,7 +138,12 @@ class KeySums:
     def zero(cls, model: EditableModel, blocks: Sequence[int]) -> KeySums:
         """Nothing counted yet."""
         width = model.weight_shape(model.mlp_output_weight(blocks[0]))[1]
-        return cls({block: torch.zeros(width, width, dtype=torch.float64, device=model.device) for block in blocks})
+        return cls(
+            {
+                block: torch.zeros(width, width, dtype=torch.float64, device=model.device_of_block(block))
+                for block in blocks
+            }
+        )
 
     def count(self, model: EditableModel, rows: Sequence[Sequence[int]]) -> Iterator[int]:
         """Add the keys of `rows` (all of the corpus; those that are in are skipped) step by step.
@@ -194,7 +199,7 @@ def _keys(model: EditableModel, blocks: Sequence[int], rows: Sequence[Sequence[i
         # Only the forward pass is short of bits; the products of keys come after it, in full precision.
         stack.enter_context(model.fast_kernels())
         model.hidden_at(ids, max(blocks) + 1)
-    return {block: captured.input[real] for block, captured in seen.items()}
+    return {block: captured.input[real.to(captured.input.device)] for block, captured in seen.items()}
 
 
 def _counted(
@@ -236,7 +241,7 @@ def _cached(
         for block, file in files.items():
             moment = _read(file).get("moment")
             if moment is not None and moment.shape == (width, width):
-                found[block] = moment.to(model.device)
+                found[block] = moment.to(model.device_of_block(block))
         missing = [block for block in blocks if block not in found]
         if missing:
             unfinished = folder / f"partial-{'-'.join(map(str, missing))}.safetensors"

@@ -87,10 +87,10 @@ class SecondMoment:
         return cls(torch.from_numpy(total).to(device, torch.float64) / count)
 
     def whiten(self, keys: torch.Tensor) -> torch.Tensor:
-        """C⁻¹ k for keys (..., d_k), solved in float64, in the keys' type."""
-        flat = keys.double().reshape(-1, keys.shape[-1])
+        """C⁻¹ k for keys (..., d_k), solved in float64 where C is, in the keys' type and on their device."""
+        flat = keys.to(self._factor).reshape(-1, keys.shape[-1])
         solved = self.inverse_scale * torch.cholesky_solve(flat.T, self._factor).T
-        return solved.reshape(keys.shape).to(keys.dtype)
+        return solved.reshape(keys.shape).to(keys)
 
     @property
     def corrected(self) -> torch.Tensor:

@@ -283,7 +283,8 @@ class SpreadingEditor(ABC):
         with model.side_by_side(updates, case_of_row), model.captured(model.family.mlp_output(block)) as captured:
             states = model.hidden_at(ids, last + 1)
         dtype = torch.promote_types(model.dtype, torch.float32)
-        return captured.input[ends].to(dtype), states[ends].to(dtype)
+        keys, _ = captured.at(*ends)
+        return keys.to(dtype), states[ends].to(dtype)
 
     def _columns(
         self,

@@ -103,8 +103,9 @@ class PrefixKeyValues(KeyValues):
         )
 
     def select(self, rows: torch.Tensor) -> PrefixKeyValues:
-        """The prefixes of some rows, by index."""
-        return PrefixKeyValues({layer: (k[rows], v[rows]) for layer, (k, v) in self.layers.items()})
+        """The prefixes of some rows, by index; each layer's stay on their device."""
+        on = {device: rows.to(device) for device in {k.device for k, _ in self.layers.values()}}
+        return PrefixKeyValues({layer: (k[on[k.device]], v[on[k.device]]) for layer, (k, v) in self.layers.items()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, cast
@@ -11,6 +12,7 @@ from torch import nn
 
 from collapse_tests.errors import EditorError, UsageError
 from collapse_tests.models.attention import KeyValues, causal_mask
+from collapse_tests.models.devices import devices_of_blocks, stretches
 from collapse_tests.models.digest import digest_of, fingerprints
 from collapse_tests.models.families import family_of
 from collapse_tests.models.forwards import replaced
@@ -22,7 +24,7 @@ __all__ = ["Captured", "EditableModel"]
 
 
 class Captured:
-    """Input and output of one module in the latest forward pass, each (rows, length, features)."""
+    """Input and output of one module in the latest forward pass, each (rows, length, features), on its device."""
 
     input: torch.Tensor
     output: torch.Tensor
@@ -31,11 +33,17 @@ class Captured:
         """Forward hook that keeps both."""
         self.input, self.output = inputs[0], output
 
+    def at(self, rows: torch.Tensor, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Input and output at some places, (places, features) each, on the device of `rows` (places,)."""
+        places = rows.to(self.input.device), columns.to(self.input.device)
+        return self.input[places].to(rows.device), self.output[places].to(rows.device)
+
 
 class EditableModel:
     """A causal language model, its tokenizer and its family adapter.
 
-    Parameters do not require gradients and the model is in evaluation mode.
+    Parameters do not require gradients and the model is in evaluation mode. Blocks may lie on several devices; see
+    `models/devices.py` for what else does then.
 
     Args:
         model: a Hugging Face causal language model of a supported family.
@@ -66,6 +74,8 @@ class EditableModel:
         }
         self._short = ShortWeights(self._linears.values())
         self._fused = fused_forwards(model)
+        places = devices_of_blocks(self.family)
+        self._places = places if len({*places, self.device}) > 1 else None
         self._fast = False
         self._prints = fingerprints(model)
         self.digest = digest_of(self._prints, f"{self.config.model_type} {self.dtype}")
@@ -74,9 +84,19 @@ class EditableModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """Where the parameters are, or, of a model on several devices, where its inputs and outputs are."""
         parameter: torch.Tensor = next(self.model.parameters())
         return parameter.device
+
+    @property
+    def blocks_by_device(self) -> dict[torch.device, int]:
+        """Every device that holds a part of the model, that of its inputs first, and how many blocks it holds."""
+        counts = Counter({self.device: self.n_blocks} if self._places is None else self._places)
+        return {self.device: counts[self.device]} | counts
+
+    def device_of_block(self, block: int) -> torch.device:
+        """Where the weights of `block` are."""
+        return self.parameter(self.mlp_output_weight(block)).device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -225,7 +245,7 @@ class EditableModel:
             keys: a store the attention layers put keys and values into or take a prefix from.
 
         Returns:
-            The input of block `stop`, (rows, length, hidden size).
+            The input of block `stop`, (rows, length, hidden size), on the device of `hidden`.
         """
         stop = self.n_blocks if stop is None else stop
         if start >= stop:
@@ -234,6 +254,24 @@ class EditableModel:
             positions = _positions(hidden[..., 0])
         if mask is None and self.config._attn_implementation != "sdpa":
             mask = causal_mask(hidden.shape[1], hidden.dtype, hidden.device)
+        if self._places is None:
+            return self._run(hidden, start, stop, positions, mask, keys)
+        home = hidden.device
+        for device, first, end in stretches(self._places, start, stop):
+            there = None if mask is None else mask.to(device)
+            hidden = self._run(hidden.to(device), first, end, positions.to(device), there, keys)
+        return hidden.to(home)
+
+    def _run(
+        self,
+        hidden: torch.Tensor,
+        start: int,
+        stop: int,
+        positions: torch.Tensor,
+        mask: torch.Tensor | None,
+        keys: KeyValues | None,
+    ) -> torch.Tensor:
+        """Run blocks that are on one device, as everything else is."""
         with self.family.attention(mask, keys) as (attention_mask, store):
             run = self.family.runner(hidden, positions, attention_mask, store)
             for block in self.family.blocks[start:stop]:
@@ -353,18 +391,19 @@ class EditableModel:
         with ExitStack() as hooks:
             for name in names:
                 left, right = self._stacked(name, updates)
-                hook = _add_low_rank(left[case_of_row], right[case_of_row])
+                cases = case_of_row.to(left.device)
+                hook = _add_low_rank(left[cases], right[cases])
                 hooks.enter_context(_hooked(self.linear(name), hook))
             yield
 
     def _stacked(self, name: str, updates: Sequence[WeightUpdate]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Factors of all cases for one layer, zero-padded to one rank, with a zero case at the end."""
+        """Factors of all cases for one layer, on its device, zero-padded to one rank, with a zero case at the end."""
         out_features, in_features = self.weight_shape(name)
         deltas = [update.deltas.get(name) for update in updates]
         rank = max((delta.rank for delta in deltas if isinstance(delta, LowRankDelta)), default=0)
-        dtype = torch.promote_types(self.dtype, torch.float32)
-        left = torch.zeros(len(updates) + 1, out_features, rank, dtype=dtype, device=self.device)
-        right = torch.zeros(len(updates) + 1, rank, in_features, dtype=dtype, device=self.device)
+        dtype, device = torch.promote_types(self.dtype, torch.float32), self.parameter(name).device
+        left = torch.zeros(len(updates) + 1, out_features, rank, dtype=dtype, device=device)
+        right = torch.zeros(len(updates) + 1, rank, in_features, dtype=dtype, device=device)
         for index, delta in enumerate(deltas):
             if isinstance(delta, DenseDelta):
                 raise EditorError(f"a dense change of {name} cannot be evaluated side by side")

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["TokenBudget", "free_memory", "in_halves", "is_out_of_memory"]
+__all__ = ["TokenBudget", "free_bytes", "free_memory", "in_halves", "is_out_of_memory"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -74,8 +74,14 @@ class TokenBudget:
             self.tokens //= 2
 
 
+def free_bytes(device: torch.device) -> int:
+    """Bytes that new tensors can take on a GPU, those that the allocator holds ready included."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+
+
 def free_memory() -> None:
-    """Give back what nobody holds any more, to the device too."""
+    """Give back what nobody holds any more, to every device too."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -2,15 +2,14 @@
 
 Sizes are rules of thumb in padded tokens; a budget that turns out too large is halved where memory runs out. A layer
 of width h does work in proportion to h per token in passes over memory, and to h² in products, so what fills a GPU
-is counted in tokens times width.
+is counted in tokens times width. Where blocks lie on several devices, the one with the least memory for its share
+of the work sets the size.
 """
 
 from __future__ import annotations
 
-import torch
-
 from collapse_tests.models.editable import EditableModel
-from collapse_tests.models.memory import TokenBudget
+from collapse_tests.models.memory import TokenBudget, free_bytes
 
 __all__ = [
     "decoding_budget",
@@ -58,8 +57,8 @@ def requests_per_batch(model: EditableModel) -> int:
     """Requests to edit and measure together."""
     if _on_cpu(model):
         return _CPU_REQUESTS
-    prefix = _PREFIX_TOKENS * 2 * model.n_blocks * _width(model) * model.dtype.itemsize  # keys and values
-    fitting = int(_PREFIX_SHARE * _free_bytes(model.device) / prefix)
+    prefix = _PREFIX_TOKENS * 2 * _width(model) * model.dtype.itemsize  # keys and values of a block
+    fitting = int(_PREFIX_SHARE * _free_bytes_per_block(model) / prefix)
     return max(1, min(max(_GPU_REQUESTS // _width(model), 64), 512, fitting))
 
 
@@ -77,12 +76,12 @@ def scoring_budget(model: EditableModel) -> TokenBudget:
     """Tokens per forward pass without gradients."""
     if _on_cpu(model):
         return TokenBudget(_CPU_SCORING_TOKENS)
-    return TokenBudget(min(_GPU_SCORING_TOKENS, _fitting(model, blocks=1)))
+    return TokenBudget(min(_GPU_SCORING_TOKENS, _fitting(model, all_blocks=False)))
 
 
 def kept_tokens(model: EditableModel) -> int:
     """Tokens whose hidden states to keep between batches of edits."""
-    room = _CPU_STATES_BYTES if _on_cpu(model) else _STATES_SHARE * _free_bytes(model.device)
+    room = _CPU_STATES_BYTES if _on_cpu(model) else _STATES_SHARE * free_bytes(model.device)
     return int(room / (_width(model) * model.dtype.itemsize))
 
 
@@ -90,14 +89,14 @@ def decoding_budget(model: EditableModel) -> TokenBudget:
     """Tokens per batch of texts that are decoded, whose keys and values of every block are held."""
     if _on_cpu(model):
         return TokenBudget(_CPU_SCORING_TOKENS)
-    return TokenBudget(min(_GPU_SCORING_TOKENS, _fitting(model, blocks=model.n_blocks)))
+    return TokenBudget(min(_GPU_SCORING_TOKENS, _fitting(model, all_blocks=True)))
 
 
 def gradient_budget(model: EditableModel) -> TokenBudget:
     """Tokens per forward pass that keeps every block's activations for the backward pass."""
     if _on_cpu(model):
         return TokenBudget(_CPU_GRADIENT_TOKENS)
-    return TokenBudget(min(_GPU_GRADIENT_TOKENS, _fitting(model, blocks=model.n_blocks)))
+    return TokenBudget(min(_GPU_GRADIENT_TOKENS, _fitting(model, all_blocks=True)))
 
 
 def logits_per_slice(model: EditableModel) -> int:
@@ -109,7 +108,7 @@ def trained_copies(model: EditableModel, copy_bytes: int) -> int:
     """Copies of trained weights, of so many bytes each, to optimise together."""
     if _on_cpu(model):
         return _CPU_COPIES
-    return max(1, int(_COPIES_SHARE * _free_bytes(model.device) / (_TENSORS_PER_COPY * copy_bytes)))
+    return max(1, int(_COPIES_SHARE * _least_free_bytes(model) / (_TENSORS_PER_COPY * copy_bytes)))
 
 
 def update_bytes_in_memory() -> int:
@@ -127,18 +126,23 @@ def whole_updates_in_memory(model: EditableModel) -> int:
     return updates_in_memory(sum(tensor.nbytes for tensor in model.tensors().values()))
 
 
-def _fitting(model: EditableModel, blocks: int) -> int:
-    """Tokens whose activations in `blocks` blocks fit the free memory of a GPU."""
+def _fitting(model: EditableModel, *, all_blocks: bool) -> int:
+    """Tokens whose activations, in one block at a time or in all of them, fit the free memory of every GPU."""
     width, inner = model.weight_shape(model.mlp_output_weight(0))
     # About two dozen tensors of the width and five of the MLP's inner width per token and block, as counted on Llama.
-    per_token = blocks * (24 * width + 5 * inner) * model.dtype.itemsize
-    return max(1, int(_ACTIVATION_SHARE * _free_bytes(model.device) / per_token))
+    per_token = (24 * width + 5 * inner) * model.dtype.itemsize
+    free = _free_bytes_per_block(model) if all_blocks else _least_free_bytes(model)
+    return max(1, int(_ACTIVATION_SHARE * free / per_token))
 
 
-def _free_bytes(device: torch.device) -> int:
-    """Bytes that new tensors can take, those that the allocator holds ready included."""
-    free, _ = torch.cuda.mem_get_info(device)
-    return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+def _least_free_bytes(model: EditableModel) -> int:
+    """Of the fullest GPU that holds a part of the model."""
+    return min(free_bytes(device) for device in model.blocks_by_device)
+
+
+def _free_bytes_per_block(model: EditableModel) -> float:
+    """Of the GPU that has the least for each of its blocks."""
+    return min(free_bytes(device) / max(1, blocks) for device, blocks in model.blocks_by_device.items())
 
 
 def _on_cpu(model: EditableModel) -> bool:

@@ -205,7 +205,7 @@ def gradient_factors(
         # Rows do not see each other, so the gradient of the sum holds each row's own.
         gradients = torch.autograd.grad(losses.sum(), [layer.output for layer in captured])
     factors = {
-        name: Factors(layer.input.detach(), gradient)
+        name: Factors(layer.input.detach().to(model.device), gradient.to(model.device))
         for name, layer, gradient in zip(weights.names, captured, gradients, strict=True)
     }
     return factors, losses.detach()

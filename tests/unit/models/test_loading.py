@@ -4,11 +4,13 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from collapse_tests.errors import InfrastructureError, UsageError
+from collapse_tests.models.devices import device_map, without_hooks_of_accelerate
 from collapse_tests.models.loading import load_model, resolve_device
 from collapse_tests.models.specs import FAMILIES, KNOWN_MODELS, ModelSpec, resolve_spec
 from collapse_tests.settings import DEFAULT_MODEL, Settings
@@ -133,3 +135,53 @@ def test_names_that_can_be_nothing_are_refused(name: str, tmp_path: Path, monkey
 @pytest.mark.parametrize("model_type", sorted(FAMILIES))
 def test_every_supported_model_type_can_be_edited(model_type: str) -> None:
     assert make_model(model_type).config.model_type == model_type
+
+
+# Over several devices -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that says it has two GPUs, whose places are the processor's."""
+    free = {torch.device("cuda", index): 10**9 for index in (0, 1)}
+
+    def on_processor(*arguments: Any) -> dict[str, str]:
+        return dict.fromkeys(device_map(*arguments), "cpu")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr("collapse_tests.models.loading.free_gpus", lambda: free)
+    monkeypatch.setattr("collapse_tests.models.loading.device_map", on_processor)
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize("family", ["gpt2", "gptj", "llama"])
+def test_a_model_loaded_by_a_map_is_the_same_model(saved_tiny_model: Save, family: str) -> None:
+    said: list[str] = []
+    settings = Settings(("rome",), device_map="auto", matmul_precision="float32")
+    model = load_model(str(saved_tiny_model(family)), settings, said.append)
+    ids = torch.tensor([[5, 9, 40, 33]])
+
+    assert model.digest == make_model(family).digest
+    assert [line for line in said if "2 GPUs" in line]
+    assert all(block._forward_pre_hooks for block in model.family.blocks)
+    with torch.no_grad():
+        torch.testing.assert_close(model.model(ids).logits, make_model(family).model(ids).logits)
+
+
+def test_hooks_of_accelerate_do_not_stay() -> None:
+    from accelerate import dispatch_model  # type: ignore[import-untyped, unused-ignore]
+
+    model = make_model("llama").model
+    attributes = {name: set(vars(module)) for name, module in model.named_modules()}
+    dispatch_model(model, {"": "cpu"}, force_hooks=True)
+    assert hasattr(model, "_hf_hook")
+    without_hooks_of_accelerate(model)
+    left = {name: set(vars(module)) - attributes[name] for name, module in model.named_modules()}
+    assert {name for names in left.values() for name in names} <= {"hf_device_map"}
+
+
+def test_a_map_needs_a_gpu(saved_tiny_model: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="--device-map auto: this machine has no usable CUDA device"):
+        load_model(str(saved_tiny_model("llama")), Settings(("rome",), device_map="auto"), print)
