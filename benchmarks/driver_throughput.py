@@ -79,8 +79,9 @@ def measure(way: str, cases: int, workers: int) -> Measured:
     how = {
         "alone": ["-p", "benchmarks.instant_gate"],
         "xdist": ["-p", "benchmarks.instant_gate", "-n", str(workers)],
-        "ray": ["--ray", "auto"],
+        "ray": ["--ray", "auto", "--ray-cpus", "1"],
     }[way]
+    environment["PYTEST_COLLAPSE_RAY_GATE"] = "benchmarks.instant_gate:InstantGate"
     with tempfile.TemporaryDirectory() as name:
         write_requests(Path(name) / "facts.jsonl", cases)
         gate = ["--editor=rome", "--edits=facts.jsonl", "-q", "-p", "no:cacheprovider", *how]

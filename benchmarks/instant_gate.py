@@ -25,6 +25,10 @@ class InstantGate:
     def expect(self, cases: Any) -> None:
         """Nothing to plan."""
 
+    def requests_at_once(self, model: str, editor: str) -> int:
+        """As many as a GPU edits together."""
+        return 64
+
     def device_facts(self, worker: str) -> dict[str, str] | None:
         """It computes on nothing."""
         return None

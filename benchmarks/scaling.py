@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -69,10 +70,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_child(arguments.child, arguments.pytest_arguments)
     with tempfile.TemporaryDirectory() as name:
         model = [] if arguments.size is None else _random_model(arguments.size, Path(name), arguments.dtype)
-        options = [*model, "--edits", str(Path(arguments.edits).resolve()), "--edits-limit", str(arguments.cases)]
+        edits = arguments.edits
+        if Path(edits).is_file():  # pytest would take its settings from beside a file that is elsewhere
+            edits = shutil.copy(edits, Path(name) / "facts.json")
+        options = [*model, "--edits", edits, "--edits-limit", str(arguments.cases)]
         options += ["--dtype", arguments.dtype, "--no-html", *shlex.split(arguments.gate_options)]
-        runs = [measure(Path(name), count, options) for count in arguments.workers]
-    console.print(table(runs))
+        runs: list[Measured] = []
+        for count in arguments.workers:
+            runs.append(measure(Path(name), count, options))
+            console.print(table(runs))  # after each: what is measured is not lost
     return 0
 
 
@@ -80,11 +86,13 @@ def measure(directory: Path, workers: int, options: Sequence[str]) -> Measured:
     """The gate with so many workers, in a process of its own."""
     result = directory / f"{workers}.json"
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(64)))).split(",")
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(visible[:workers])}
+    place = str(Path(__file__).resolve().parent.parent)
+    path = os.pathsep.join([place, os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(visible[:workers]), "PYTHONPATH": path}
     gate = ["-q", "--tb=no", "-p", "no:cacheprovider", "-n", str(workers), "--reports-dir", str(directory / "reports")]
     command = [sys.executable, "-m", "benchmarks.scaling", "--edits", "", "--child", str(result), "--"]
     start = time.perf_counter()
-    subprocess.run([*command, *gate, *options], env=environment, check=True)
+    subprocess.run([*command, *gate, *options], cwd=directory, env=environment, check=True)
     return Measured(workers, time.perf_counter() - start, json.loads(result.read_text()))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,9 +19,10 @@ from collapse_tests.records import Record
 from collapse_tests.rerun import sequence_rerun_command
 from collapse_tests.sequence_record import SequenceKind, SequenceRecord
 from collapse_tests.settings import DEFAULT_MODEL, Settings
+from collapse_tests.shards import Selection
 
 if TYPE_CHECKING:
-    from collapse_tests.report.against_baseline import BaselineNews
+    from collapse_tests.report.baseline_news import BaselineNews
     from collapse_tests.report.store import RunDirectory
 
 __all__ = ["RecordCollector"]
@@ -40,6 +41,7 @@ class RecordCollector:
         records, sequences: so far.
         resumed: how many of the records are of earlier runs.
         failure: why some could not be written, or None.
+        baseline_news: what changed against the baseline, or None.
         regressed: whether the run as a whole is worse than its baseline.
     """
 
@@ -72,6 +74,8 @@ class RecordCollector:
 
     def add(self, report: pytest.TestReport) -> Record | SequenceRecord | None:
         """Take the record a report carries, if any, and return it."""
+        if (data := getattr(report, "collapse_selection", None)) is not None:
+            self.note_selection(data)
         device = getattr(report, "collapse_device", None)
         if (data := getattr(report, "collapse_record", None)) is not None:
             record = Record.from_dict(data)
@@ -91,13 +95,33 @@ class RecordCollector:
             return sequence
         return None
 
+    def note_selection(self, selection: Mapping[str, Any]) -> None:
+        """Take what was selected, as the process that collected it says, and write it if there is a directory."""
+        self._keep(lambda: self._note({"selection": dict(selection)}))
+
+    @property
+    def is_empty_shard(self) -> bool:
+        """Whether there are tests, but none of them for this shard, as there are more shards than tests."""
+        selection = self._selection
+        return selection is not None and selection.shard is not None and selection.tests == 0 < selection.whole_tests
+
+    def leave_directory(self) -> None:
+        """Make the directory of a sharded run that ran no test, so that it is known not to be missing."""
+        if self.settings.shard is not None and self._selection is not None:
+            self._keep(self._directory)
+
+    @property
+    def _selection(self) -> Selection | None:
+        data = self._facts.get("selection")
+        return None if data is None else Selection(**data)
+
     def _note_resumed(self, report: pytest.TestReport, record: Record) -> None:
         checked: bool | None = getattr(report, "collapse_resumed", None)
         self.resumed += checked is not None
         if checked is False:
             self._unchecked.setdefault(record.model)
 
-    def _keep(self, write: Callable[[], None]) -> None:
+    def _keep(self, write: Callable[[], object]) -> None:
         """Write, unless that has failed before."""
         if self.failure is None:
             try:
@@ -121,22 +145,44 @@ class RecordCollector:
 
     def _run_for(self, record: Record | SequenceRecord, device: dict[str, str] | None) -> RunDirectory:
         """The run's directory, with what a record says of the run in its environment."""
-        from collapse_tests.report.store import RunDirectory
-
-        facts = {"models": {**self._facts.get("models", {}), record.model: record.model_digest}}
+        facts: dict[str, Any] = {"models": {**self._facts.get("models", {}), record.model: record.model_digest}}
         if device is not None:
             facts["devices"] = {**self._facts.get("devices", {}), record.worker: device}
-        if self._run is None:
-            environment = fingerprint(self.settings) | facts
-            self._run = RunDirectory.create(self.settings.reports_dir, environment, now=datetime.now())
-        elif facts != {name: self._facts.get(name) for name in facts}:
-            self._run.write_environment(fingerprint(self.settings) | self._facts | facts)
+        self._note(facts)
+        return self._directory()
+
+    def _note(self, facts: Mapping[str, Any]) -> None:
+        """Add to the environment of the run."""
+        if facts == {name: self._facts.get(name) for name in facts}:
+            return
         self._facts |= facts
+        if self._run is not None:
+            self._run.write_environment(fingerprint(self.settings) | self._facts)
+
+    def _directory(self) -> RunDirectory:
+        """The run's directory, made when it is first needed."""
+        from collapse_tests.report.store import RunDirectory
+
+        if self._run is None:
+            moment = datetime.now()
+            self._facts["started"] = moment.astimezone(UTC).isoformat(timespec="milliseconds")
+            environment = fingerprint(self.settings) | self._facts
+            self._run = RunDirectory.create(self.settings.reports_dir, environment, now=moment)
         return self._run
+
+    def compare(self, news: BaselineNews, *, regressed: bool) -> None:
+        """Take what changed against the baseline, and keep it beside the records, for pages that are made later."""
+        from collapse_tests.report.baseline_news import write_news
+
+        self.baseline_news, self.regressed = news, regressed
+        if (run := self._run) is not None:
+            self._keep(lambda: write_news(run.path, news))
 
     def report(self) -> None:
         """Print the collapse report."""
         if not self.records and not self.sequences:
+            if self.is_empty_shard:
+                terminal_console(self.config).print(f"collapse: {self._selection}", soft_wrap=True)
             return
         from collapse_tests.report.terminal import render
 
@@ -151,6 +197,8 @@ class RecordCollector:
             verbose=verbose,
             certified=certified,
         )
+        if self.settings.shard is not None:
+            console.print(str(self._selection), soft_wrap=True)
         if self.settings.resume is not None:
             told = f"resumed: {self.resumed:,} of {len(self.records):,} cases from {self.settings.resume}"
             console.print(told, soft_wrap=True)
@@ -162,7 +210,7 @@ class RecordCollector:
         if self.settings.html and self._run is not None:
             from collapse_tests.report.html.at_the_end import write_at_the_end
 
-            written = write_at_the_end(self._run.path, self.records, self.sequences, self.baseline_news)
+            written = write_at_the_end(self._run.path, self.records, self.sequences)
             console.print(written, soft_wrap=True)
 
     def close(self) -> None:

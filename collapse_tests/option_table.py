@@ -9,11 +9,13 @@ from typing import Any
 from collapse_tests.network import parse_mirrors
 from collapse_tests.option_values import (
     AUTO,
+    DEVICE_MAPS,
     DTYPES,
     MATMUL_PRECISIONS,
     parse_batch_size,
     parse_config_file,
     parse_device,
+    parse_device_map,
     parse_downstream,
     parse_dtype,
     parse_growth,
@@ -23,18 +25,25 @@ from collapse_tests.option_values import (
     parse_path,
     parse_positive_integer,
     parse_ppl_limit,
+    parse_ray_address,
     parse_seconds,
     parse_seed,
+    parse_tolerance,
+    parse_whole_number,
 )
 from collapse_tests.settings import (
+    DEFAULT_BASELINE_TOLERANCE,
     DEFAULT_EDITS,
     DEFAULT_MACHINE_BUDGET,
     DEFAULT_MACHINE_EXAMPLES,
     DEFAULT_MACHINE_STEPS,
     DEFAULT_MODEL,
     DEFAULT_PPL_LIMIT,
+    DEFAULT_RAY_WAIT,
+    DEFAULT_RETRIES,
     DEFAULT_SUSPECT_GROWTH,
 )
+from collapse_tests.shards import parse_shard
 
 __all__ = ["EDITOR", "FLAGS", "OPTIONS", "Option"]
 
@@ -111,6 +120,14 @@ OPTIONS = (
         "Of these, make the N edits that the unedited model says are likeliest to collapse it, those first.",
         parse_positive_integer,
         "N",
+        ini=False,
+    ),
+    Option(
+        "shard",
+        "Take only the i-th of n parts of all tests, the same on every machine, for arrays of jobs; "
+        "collapse-report merge makes one run of theirs.",
+        parse_shard,
+        "i/n",
         ini=False,
     ),
     Option(
@@ -199,6 +216,26 @@ OPTIONS = (
         "S",
     ),
     Option("device", "auto, cpu, cuda or cuda:N. Default: auto.", parse_device, "DEVICE"),
+    Option(
+        "device-map",
+        "auto spreads the blocks of a model over all GPUs, for one that is too large for a single GPU; needs "
+        f"accelerate. Default: {DEVICE_MAPS[0]}.",
+        parse_device_map,
+        "MAP",
+    ),
+    Option(
+        "gpus-per-worker",
+        "Give each worker of -n, or of a cluster, this many GPUs. Default: 1; all with --device-map auto.",
+        parse_positive_integer,
+        "N",
+    ),
+    Option(
+        "retries",
+        "Try a test whose worker died again this often, before it becomes an error of the infrastructure. "
+        f"Default: {DEFAULT_RETRIES}.",
+        parse_whole_number,
+        "N",
+    ),
     Option("dtype", f"{', '.join(DTYPES[:-1])} or {DTYPES[-1]}. Default: {DTYPES[0]}.", parse_dtype, "DTYPE"),
     Option(
         "matmul-precision",
@@ -237,6 +274,33 @@ OPTIONS = (
         parse_path,
         "FILE",
         paths=True,
+    ),
+    Option(
+        "ray",
+        "Run the cases on a Ray cluster: auto for the one that runs, or a new one on this machine; or host:port of "
+        "its head.",
+        parse_ray_address,
+        "ADDRESS",
+    ),
+    Option(
+        "ray-cpus",
+        "Give each worker of --ray this many CPUs. Default: 1 beside a GPU, and up to 4 without.",
+        parse_positive_integer,
+        "N",
+    ),
+    Option(
+        "ray-wait",
+        "Seconds to wait for a worker of --ray while none is alive, before the rest becomes errors of the "
+        f"infrastructure. Default: {DEFAULT_RAY_WAIT:g}.",
+        parse_seconds,
+        "S",
+    ),
+    Option(
+        "baseline-tolerance",
+        "Count a model and editor as worse where the median ratio of ME-PPL to the baseline's is above this factor. "
+        f"Default: {DEFAULT_BASELINE_TOLERANCE:g}.",
+        parse_tolerance,
+        "FACTOR",
     ),
     Option(
         "editor-config",

@@ -14,12 +14,14 @@ from collapse_tests.yaml_values import yaml_loader
 
 __all__ = [
     "AUTO",
+    "DEVICE_MAPS",
     "DTYPES",
     "MATMUL_PRECISIONS",
     "ConfigFile",
     "parse_batch_size",
     "parse_config_file",
     "parse_device",
+    "parse_device_map",
     "parse_downstream",
     "parse_dtype",
     "parse_growth",
@@ -29,12 +31,16 @@ __all__ = [
     "parse_path",
     "parse_positive_integer",
     "parse_ppl_limit",
+    "parse_ray_address",
     "parse_seconds",
     "parse_seed",
+    "parse_tolerance",
+    "parse_whole_number",
     "read_config_file",
 ]
 
 AUTO = "auto"
+DEVICE_MAPS = ("none", AUTO)
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 MATMUL_PRECISIONS = (AUTO, "float32", "tf32", "bfloat16")
 _MAX_SEED = 2**32 - 1  # what every random generator a run may seed accepts
@@ -67,6 +73,17 @@ def parse_positive_integer(text: str) -> int:
     if number < 1:
         raise UsageError(f"{text!r} is no positive whole number; give 1 or more")
     return number
+
+
+def parse_whole_number(text: str) -> int:
+    """A whole number from 0.
+
+    Raises:
+        UsageError: `text` is something else.
+    """
+    if re.fullmatch(r"[0-9]{1,9}", text) is None:
+        raise UsageError(f"{text!r} is no whole number from 0; give 0 or more")
+    return int(text)
 
 
 def parse_batch_size(text: str) -> int | str:
@@ -116,6 +133,15 @@ def parse_growth(text: str) -> float:
     return _number_above(text, 1, "no finite number above 1; give a factor such as 1.5")
 
 
+def parse_tolerance(text: str) -> float:
+    """A finite number above 1.
+
+    Raises:
+        UsageError: `text` is something else.
+    """
+    return _number_above(text, 1, "no finite number above 1; give a factor such as 1.05")
+
+
 def parse_seconds(text: str) -> float:
     """A positive finite number.
 
@@ -133,6 +159,24 @@ def _number_above(text: str, bound: float, remedy: str) -> float:
     if not (math.isfinite(number) and number > bound):
         raise UsageError(f"{text!r} is {remedy}")
     return number
+
+
+def parse_ray_address(text: str) -> str:
+    """`auto`, or `host:port` of a cluster's head.
+
+    Raises:
+        UsageError: `text` is something else.
+    """
+    if text == AUTO:
+        return text
+    if text.startswith("ray://"):
+        raise UsageError(
+            f"{text!r} is an address of Ray Client; start pytest on a machine of the cluster, for instance by "
+            "ray job submit, and give auto"
+        )
+    if re.fullmatch(r"[^\s/]+:[0-9]{1,5}", text) is None:
+        raise UsageError(f"{text!r} is no address of a Ray cluster; give auto, or host:port such as 10.0.0.1:6379")
+    return text
 
 
 def parse_downstream(text: str) -> Downstream:
@@ -153,6 +197,15 @@ def parse_device(text: str) -> str:
     if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", text) is None:
         raise UsageError(f"{text!r} is no device; give auto, cpu, cuda or, for one GPU of several, cuda:1")
     return text
+
+
+def parse_device_map(text: str) -> str:
+    """One of `DEVICE_MAPS`.
+
+    Raises:
+        UsageError: `text` is something else.
+    """
+    return _one_of(text, DEVICE_MAPS, "device map")
 
 
 def parse_dtype(text: str) -> str:

@@ -15,14 +15,17 @@ import pytest
 from collapse_tests.errors import UsageError
 from collapse_tests.network import go_offline, is_offline, use_mirrors
 from collapse_tests.option_table import EDITOR, FLAGS, OPTIONS, Option
-from collapse_tests.option_values import AUTO, DTYPES, read_config_file
+from collapse_tests.option_values import AUTO, DEVICE_MAPS, DTYPES, read_config_file
 from collapse_tests.settings import (
+    DEFAULT_BASELINE_TOLERANCE,
     DEFAULT_EDITS,
     DEFAULT_MACHINE_BUDGET,
     DEFAULT_MACHINE_EXAMPLES,
     DEFAULT_MACHINE_STEPS,
     DEFAULT_MODEL,
     DEFAULT_PPL_LIMIT,
+    DEFAULT_RAY_WAIT,
+    DEFAULT_RETRIES,
     DEFAULT_SUSPECT_GROWTH,
     DEFAULT_TASKS,
     Downstream,
@@ -30,7 +33,7 @@ from collapse_tests.settings import (
     Settings,
 )
 
-__all__ = ["add_options", "go_offline_early", "settings_from"]
+__all__ = ["add_options", "early_values", "go_offline_early", "settings_from"]
 
 _GROUP = "collapse"
 
@@ -81,6 +84,22 @@ def go_offline_early(config: pytest.Config) -> None:
             go_offline()
 
 
+def early_values(config: pytest.Config, *names: str) -> tuple[Any, ...] | None:
+    """Values of some options that are needed before the settings are read; None where no editor is gated.
+
+    Args:
+        config: of the run, with its options parsed.
+        names: of options, without dashes.
+
+    Raises:
+        pytest.UsageError: an ini value is wrong.
+    """
+    if not _value(config, EDITOR):
+        return None
+    by_name = {option.name: option for option in OPTIONS}
+    return tuple(_value(config, by_name[name]) for name in names)
+
+
 def settings_from(config: pytest.Config) -> Settings | None:
     """The validated settings, or None if no editor was asked for: then the gate has nothing to do.
 
@@ -109,6 +128,7 @@ def settings_from(config: pytest.Config) -> Settings | None:
         edits_limit=values["collapse_edits_limit"],
         edits_sample=values["collapse_edits_sample"],
         riskiest=values["collapse_riskiest"],
+        shard=values["collapse_shard"],
         ppl_limit=_or(values["collapse_ppl_limit"], DEFAULT_PPL_LIMIT),
         ppl_texts=values["collapse_ppl_texts"],
         tasks=_unique(values["collapse_tasks"]) or (DEFAULT_TASKS,),
@@ -125,6 +145,9 @@ def settings_from(config: pytest.Config) -> Settings | None:
         machine_examples=_or(values["collapse_machine_examples"], DEFAULT_MACHINE_EXAMPLES),
         machine_budget=_or(values["collapse_machine_budget"], DEFAULT_MACHINE_BUDGET),
         device=_or(values["collapse_device"], AUTO),
+        device_map=_or(values["collapse_device_map"], DEVICE_MAPS[0]),
+        gpus_per_worker=values["collapse_gpus_per_worker"],
+        retries=_or(values["collapse_retries"], DEFAULT_RETRIES),
         dtype=_or(values["collapse_dtype"], DTYPES[0]),
         matmul_precision=_or(values["collapse_matmul_precision"], AUTO),
         seed=_or(values["collapse_seed"], 0),
@@ -138,6 +161,10 @@ def settings_from(config: pytest.Config) -> Settings | None:
         resume=None if resume is None else Path(resume),
         gitlab_code_quality=None if code_quality is None else Path(code_quality),
         baseline=None if baseline is None else Path(baseline),
+        ray=values["collapse_ray"],
+        ray_cpus=values["collapse_ray_cpus"],
+        ray_wait=_or(values["collapse_ray_wait"], DEFAULT_RAY_WAIT),
+        baseline_tolerance=_or(values["collapse_baseline_tolerance"], DEFAULT_BASELINE_TOLERANCE),
         update_baseline=bool(config.getoption("collapse_update_baseline")),
         overrides=_overrides(values, editors),
     )
@@ -237,8 +264,10 @@ def _check_sources(settings: Settings) -> None:
     from collapse_tests.datasets.requests import load_requests
     from collapse_tests.datasets.texts import load_texts
     from collapse_tests.editors.registry import check_editor
+    from collapse_tests.models.placement import check_device_map
     from collapse_tests.models.specs import resolve_spec
 
+    check_device_map(settings)
     for editor in settings.editors:
         check_editor(editor)
     for override in settings.overrides:
@@ -256,6 +285,11 @@ def _check_sources(settings: Settings) -> None:
         load_texts(settings.ppl_texts)
     if settings.tasks_data is not None:
         _check_task_data(settings.tasks, settings.tasks_data)
+    if settings.shard is not None and settings.update_baseline:
+        raise UsageError(
+            f"--update-baseline with --shard {settings.shard}: no shard knows the outcomes of the others; merge their "
+            "runs with collapse-report merge, and make the baseline of that with collapse-report baseline"
+        )
     if settings.reports_dir.exists() and not settings.reports_dir.is_dir():
         raise UsageError(f"--reports-dir {str(settings.reports_dir)!r} is a file; give a directory, new or not")
 

@@ -10,14 +10,19 @@ import pytest
 
 from collapse_tests.ci.reporter import CIReporter
 from collapse_tests.collector import RecordCollector
+from collapse_tests.distributed.xdist_controller import XdistHooks, auto_workers, controls_workers
+from collapse_tests.distributed.xdist_worker import take_gpus
 from collapse_tests.errors import CollapseError
 from collapse_tests.options import add_options, go_offline_early, settings_from
 from collapse_tests.scheduling import SUITE_TESTS
-from collapse_tests.session import CASE_FIXTURES, GateSession, is_left_out
+from collapse_tests.selection import take_shard
+from collapse_tests.session import CASE_FIXTURES, GateSession, case_of, is_left_out
 from collapse_tests.settings import Settings
+from collapse_tests.shards import Selection
 
 _SESSION = pytest.StashKey[GateSession]()
 _COLLECTOR = pytest.StashKey[RecordCollector]()
+_SELECTION = pytest.StashKey[Selection]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Turn the gate on if an editor is given; wrong input ends the run here."""
     if config.option.help or config.option.version:
         return  # whoever gave a wrong value needs the help more than the error
+    take_gpus(config)
     try:
         settings = settings_from(config)
         if settings is not None:
@@ -71,6 +77,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(fixture, [pytest.param(case, id=case.id) for case in cases])
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of this run's shard, and remember what was selected."""
+    if gate := config.stash.get(_SESSION, None):
+        selection = take_shard(config, items, gate.settings.shard, case_of)
+        config.stash[_SELECTION] = selection
+        if collector := config.stash.get(_COLLECTOR, None):
+            collector.note_selection(selection.to_dict())
+        else:
+            config.workeroutput["collapse_selection"] = selection.to_dict()  # type: ignore[attr-defined]
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Cut batches from the cases that were selected."""
     if gate := session.config.stash.get(_SESSION, None):
@@ -100,15 +118,18 @@ def pytest_runtest_makereport(
     report = yield
     if gate := item.config.stash.get(_SESSION, None):
         gate.complete(item, report, call.excinfo.value if call.excinfo else None)
+        if report.when == "call" and _COLLECTOR not in item.config.stash:
+            report.collapse_selection = item.config.stash[_SELECTION].to_dict()  # type: ignore[attr-defined]
     return report
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Hand whole batches to xdist's workers."""
-    from collapse_tests.scheduling import make_scheduler
-
-    return make_scheduler(config, log) if config.stash.get(_SESSION, None) else None
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Start a worker for each GPU."""
+    try:
+        return auto_workers(config)
+    except CollapseError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -144,8 +165,19 @@ class RecordHooks:
         """Tell CI systems, and set the exit code, when all else is done."""
         self.reporter.add_totals()
         result = yield
+        if not session.config.option.collectonly:
+            self.collector.leave_directory()
+        if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and self.collector.is_empty_shard:
+            session.exitstatus = pytest.ExitCode.OK
         self.reporter.finish(session)
         return result
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Note what was selected in a worker of xdist that may have had no test to report."""
+        selection = getattr(node, "workeroutput", {}).get("collapse_selection")
+        if selection is not None:
+            self.collector.note_selection(selection)
 
     def pytest_terminal_summary(self) -> None:
         """Print the collapse report."""
@@ -166,10 +198,16 @@ def _start(config: pytest.Config, settings: Settings) -> None:
         config.addinivalue_line("python_functions", test)
     gate = GateSession(config, settings)
     config.stash[_SESSION] = gate
+    if settings.ray is not None:
+        from collapse_tests.distributed.ray_loop import RayHooks
+
+        config.pluginmanager.register(RayHooks(config, gate), "collapse-ray")
     if not hasattr(config, "workerinput"):
         collector = RecordCollector(config, settings)
         config.stash[_COLLECTOR] = collector
         config.pluginmanager.register(RecordHooks(collector, CIReporter(config, collector)), "collapse-records")
+        if controls_workers(config):
+            config.pluginmanager.register(XdistHooks(config, settings), "collapse-xdist")
         if gate.reference is not None:
             from collapse_tests.baseline.hooks import BaselineHooks
 

@@ -24,6 +24,7 @@ _VALUED = (
     "downstream",
     "suspect_growth",
     "device",
+    "device_map",
     "dtype",
     "matmul_precision",
     "seed",

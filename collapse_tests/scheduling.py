@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,19 @@ if TYPE_CHECKING:
     import pytest
     from xdist.remote import Producer
     from xdist.scheduler.loadscope import LoadScopeScheduling
-    from xdist.workermanage import WorkerController
 
-__all__ = ["GATE_TEST", "MAX_DISPATCH", "SUITE_TESTS", "chunk_cases", "dispatch_size", "make_scheduler", "scopes_of"]
+    from collapse_tests.distributed.xdist_deaths import WorkerDeaths
+
+__all__ = [
+    "GATE_TEST",
+    "MAX_DISPATCH",
+    "SUITE_TESTS",
+    "case_id_of",
+    "chunk_cases",
+    "make_scheduler",
+    "makes_batches",
+    "scopes_of",
+]
 
 #: Name of the test function whose parameter is a case.
 GATE_TEST = "test_single_edit"
@@ -23,43 +34,64 @@ GATE_TEST = "test_single_edit"
 #: Names of all test functions of the suite, each alone in the file of its name.
 SUITE_TESTS = (GATE_TEST, "test_scenario", "test_machine")
 
-#: Cases sent to a worker at once, at most. More would leave workers idle at the end of a run for no faster edits.
-MAX_DISPATCH = 64
+#: Cases sent to a worker at once, at most: what the largest GPU edits together. Fewer would edit more slowly there.
+MAX_DISPATCH = 512
+
+#: Cases sent to a worker at once, at least, unless that would leave others without any. Fewer edit no faster.
+_LEAST = 4
 
 #: Distribution modes that leave the choice of worker to xdist; the others are an explicit wish to group otherwise.
 _FREE_MODES = ("load", "worksteal")
 
-_CASE_NODE = re.compile(rf"(?P<test>.*::{GATE_TEST})\[(?P<case>.+)\]", re.DOTALL)
+_CASE_NODE = re.compile(rf"(?P<test>.*::(?P<name>{'|'.join(SUITE_TESTS)}))\[(?P<case>.+)\]", re.DOTALL)
 
 
-def dispatch_size(n_cases: int, n_workers: int) -> int:
-    """How many cases to send to a worker at once, so that each of `n_workers` gets about two lots.
+def case_id_of(nodeid: str) -> str | None:
+    """The id of the case or sequence that a test of the suite is for; None of any other test."""
+    match = _CASE_NODE.fullmatch(nodeid)
+    return None if match is None else match["case"]
+
+
+def chunk_cases(case_ids: Sequence[str], workers: int | None) -> dict[str, int]:
+    """The number of each case's chunk: the cases of one (model, editor) group that one worker gets at once.
+
+    Chunks get smaller as the cases run out, to about half of what would be each worker's share of the rest: workers of
+    unequal speed then end together. The scheduler and the engine both call this with the selected cases in collection
+    order, so that the batch the engine runs is what the worker was sent.
 
     Args:
-        n_cases: selected gate cases of the run, of all models and editors; 0 is fine.
-        n_workers: at least 1.
-    """
-    return min(max(math.ceil(n_cases / (2 * n_workers)), 1), MAX_DISPATCH)
-
-
-def chunk_cases(case_ids: Sequence[str], size: int) -> dict[str, int]:
-    """The number of each case's chunk: per (model, editor) group, in the order given, at most `size` cases.
-
-    The scheduler and the engine both call this with the selected cases in collection order and with
-    `dispatch_size`, so that the batch the engine runs is what the worker was sent.
+        case_ids: of the selected cases, in the order their tests run.
+        workers: how many share them, or None for whole groups.
     """
     chunks: dict[str, int] = {}
-    open_chunks: dict[str, tuple[int, int]] = {}  # group -> number of its last chunk, cases in it
+    open_chunks: dict[str, tuple[int, int]] = {}  # group -> number of its last chunk, cases it still takes
+    in_group = Counter(map(group_key, case_ids))  # those that are in no chunk yet
+    in_all = len(case_ids)
     total = 0
+    least = min(_LEAST, math.ceil(in_all / (workers or 1)))
     for case_id in case_ids:
         group = group_key(case_id)
-        number, filled = open_chunks.get(group, (-1, size))
-        if filled >= size:
-            number, filled = total, 0
+        number, room = open_chunks.get(group, (-1, 0))
+        if room == 0:
+            number, room = total, in_group[group]
+            if workers is not None:
+                room = _chunk_size(in_group[group], in_all, workers, least)
             total += 1
-        open_chunks[group] = (number, filled + 1)
+            in_group[group] -= room
+            in_all -= room
+        open_chunks[group] = (number, room - 1)
         chunks[case_id] = number
     return chunks
+
+
+def _chunk_size(in_group: int, in_all: int, workers: int, least: int) -> int:
+    """Cases of the next chunk of a group with `in_group` cases to come, of `in_all` to come altogether."""
+    share = math.ceil(in_all / (2 * workers)) if workers > 1 else in_all
+    size = min(max(share, least), MAX_DISPATCH)
+    if size > 1 and in_group == size + 1 and in_all > in_group:
+        # A lone case left over would wait, with the chunk after it, on a worker that xdist tells of its next test.
+        size += 1 if size < MAX_DISPATCH else -1
+    return min(size, in_group)
 
 
 def scopes_of(nodeids: Sequence[str], n_workers: int) -> dict[str, str]:
@@ -68,61 +100,32 @@ def scopes_of(nodeids: Sequence[str], n_workers: int) -> dict[str, str]:
     scopes = {}
     for nodeid in nodeids:
         scopes[nodeid] = nodeid
-        if match := _CASE_NODE.fullmatch(nodeid):
+        match = _CASE_NODE.fullmatch(nodeid)
+        if match is not None and match["name"] == GATE_TEST:
             cases.setdefault(match["test"], {})[match["case"]] = nodeid
-    size = dispatch_size(sum(map(len, cases.values())), n_workers)
     for test, by_id in cases.items():
-        for case_id, number in chunk_cases(list(by_id), size).items():
+        for case_id, number in chunk_cases(list(by_id), n_workers).items():
             scopes[by_id[case_id]] = f"{test}[{group_key(case_id)} chunk {number}]"
     return scopes
 
 
-def make_scheduler(config: pytest.Config, log: Producer | None) -> LoadScopeScheduling | None:
-    """The scheduler for `pytest_xdist_make_scheduler`, or None where `--dist` asks for another grouping."""
-    if config.getoption("dist") not in _FREE_MODES:
+def makes_batches(config: pytest.Config) -> bool:
+    """Whether `--dist` leaves the grouping of tests to the gate."""
+    return config.getoption("dist", None) in _FREE_MODES
+
+
+def make_scheduler(
+    config: pytest.Config, log: Producer | None, deaths: WorkerDeaths | None = None
+) -> LoadScopeScheduling | None:
+    """The scheduler for `pytest_xdist_make_scheduler`, or None where `--dist` asks for another grouping.
+
+    Args:
+        config: of the run.
+        log: xdist's own.
+        deaths: takes what workers died of and knows what follows; without it, a death costs the test it came in.
+    """
+    if not makes_batches(config):
         return None
-    return _scheduler_class()(config, log)
+    from collapse_tests.distributed.xdist_scheduler import BatchScheduling  # late, as xdist is optional
 
-
-def _scheduler_class() -> type[LoadScopeScheduling]:
-    """Defined late, as xdist is optional."""
-    from xdist.scheduler.loadscope import LoadScopeScheduling
-
-    class BatchScheduling(LoadScopeScheduling):
-        """Hands out the chunks of `scopes_of`, in collection order."""
-
-        def __init__(self, config: pytest.Config, log: Producer | None = None) -> None:
-            super().__init__(config, log)
-            self._scopes: dict[str, str] = {}
-            # Sorted by size, the chunks of one model would no longer follow each other and it would be loaded again.
-            config.option.loadscopereorder = False
-
-        def schedule(self) -> None:
-            if self.collection is None:
-                collected = next(iter(self.registered_collections.values()))
-                self._scopes = scopes_of(collected, self.numnodes)
-            super().schedule()
-
-        def remove_node(self, node: WorkerController) -> str | None:
-            """Return the test that `node` crashed on and hand out the rest; xdist's own would run it again."""
-            workload: dict[str, dict[str, bool]] = self.assigned_work.pop(node)
-            unfinished = [(unit, nodeid) for unit in workload.values() for nodeid, done in unit.items() if not done]
-            if not unfinished:
-                return None
-            unit, crashed = unfinished[0]
-            unit[crashed] = True
-            self.workqueue.update({scope: unit for scope, unit in workload.items() if not all(unit.values())})
-            for other in self.nodes:
-                self._reschedule(other)
-            return crashed
-
-        def _reschedule(self, node: WorkerController) -> None:
-            """Keep two tests with every worker: it starts one only when it knows the next, or that there is none."""
-            super()._reschedule(node)
-            while not node.shutting_down and self._pending_of(self.assigned_work[node]) < 2:
-                super()._reschedule(node)
-
-        def _split_scope(self, nodeid: str) -> str:
-            return self._scopes[nodeid]
-
-    return BatchScheduling
+    return BatchScheduling(config, log, deaths)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,14 @@ from collapse_tests.baseline.known import KnownOutcomes
 from collapse_tests.baseline.reference import reference_for
 from collapse_tests.cases import Case, expand_cases
 from collapse_tests.datasets.requests import screen_requests
+from collapse_tests.distributed.xdist_worker import XdistWorker
 from collapse_tests.failures import GateFailure, failure_of
 from collapse_tests.progress import ProgressDisplay, uncaptured
 from collapse_tests.properties import properties
 from collapse_tests.quietly import ignoring_warnings
 from collapse_tests.records import Record
 from collapse_tests.rerun import rerun_command, sequence_rerun_command
-from collapse_tests.scheduling import SUITE_TESTS, dispatch_size
+from collapse_tests.scheduling import SUITE_TESTS
 from collapse_tests.sequence.cases import SequenceCase, expand_sequences
 from collapse_tests.sequence_record import SequenceKind, SequenceRecord
 from collapse_tests.settings import Settings
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collapse_tests.engine.outcome import Outcome, OutcomeSource
     from collapse_tests.resume import Resumption
 
-__all__ = ["CASE_FIXTURES", "GateSession", "is_left_out"]
+__all__ = ["CASE_FIXTURES", "GateSession", "case_of", "is_left_out"]
 
 _CASE_FIXTURE = "collapse_case"
 _SEQUENCE_FIXTURES = {"collapse_scenario": SequenceKind.SCENARIO, "collapse_machine": SequenceKind.MACHINE}
@@ -54,9 +54,14 @@ class GateSession:
         config: of the run.
         settings: of the run.
 
+    Attributes:
+        remote: makes what has others run the cases, where they do.
+
     Raises:
         UsageError: the run to resume is none, or damaged; or the baseline is missing, damaged or of other settings.
     """
+
+    remote: Callable[[], OutcomeSource] | None = None
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self.config = config
@@ -65,6 +70,7 @@ class GateSession:
         self._selected: list[Case] = []
         self._gate: OutcomeSource | None = None
         self._resumption = _resumption(settings)
+        self._worker = XdistWorker.of(config)
         self.reference = reference_for(settings)
         baseline = None if self.reference is None else self.reference.baseline
         self._known = None if baseline is None else KnownOutcomes(baseline)
@@ -80,6 +86,8 @@ class GateSession:
         asked = "".join(f", {name} {', '.join(sets)}" for name, sets in named.items() if sets)
         if self.settings.riskiest is not None and self.settings.edits:
             asked += f", the {self.settings.riskiest} riskiest"
+        if self.settings.shard is not None:
+            asked += f", shard {self.settings.shard}"
         editors, models = ", ".join(self.settings.editors), ", ".join(self.settings.models)
         return f"{editors} on {models}{asked}, ME-PPL limit {self.settings.ppl_limit:g}"
 
@@ -137,29 +145,25 @@ class GateSession:
     @property
     def gate(self) -> OutcomeSource:
         """The engine, made when the first case runs: that is when frameworks are imported."""
+        if self._gate is None and self.remote is not None:
+            self._gate = self.remote()
         if self._gate is None:
             from collapse_tests.engine.gate import Gate
 
+            worker = self._worker
+            if worker is not None:
+                worker.share_threads()
             self._gate = Gate(
                 self.settings,
                 self._selected,
-                chunk=self._share_threads(),
+                workers=None if worker is None else worker.count,
                 answered=() if self._resumption is None else self._resumption,
-                worker=os.environ.get("PYTEST_XDIST_WORKER", "main"),
+                alone=() if worker is None else worker,
+                worker="main" if worker is None else worker.name,
                 say=self.display.say,
                 progress=self.display.update,
             )
         return self._gate
-
-    def _share_threads(self) -> int | None:
-        """On an xdist worker, take this worker's share of the cores and say how many cases come at once."""
-        workers = _workers(self.config)
-        if workers is None:
-            return None
-        import torch
-
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
-        return dispatch_size(len(self._selected), workers)
 
     def run_ahead(self, item: pytest.Item) -> None:
         """Run the batch of an item's case, or its sequence, before pytest starts its line of dots.
@@ -194,7 +198,7 @@ class GateSession:
     def _against_baseline(self, record: Record | SequenceRecord) -> Record | SequenceRecord:
         """The record with a note if its collapse is new; where it is known, the test ends here as xfailed."""
         __tracebackhide__ = True
-        if self._known is None or not isinstance(record, Record):
+        if self._known is None:
             return record
         excuse, news = self._known.excuse(record), self._known.news(record)
         if excuse is not None:
@@ -203,10 +207,24 @@ class GateSession:
 
     def _outcome(self, case: Case | SequenceCase) -> Outcome[Record] | Outcome[SequenceRecord]:
         with ignoring_warnings():
+            given_up = None if self._worker is None else self._worker.given_up(case, self.settings)
+            if given_up is not None:
+                return given_up
             if not isinstance(case, Case):
                 return self.gate.sequence(case)
             resumed = None if self._resumption is None else self._resumption.outcome_of(case, self._digest_of)
             return resumed or self.gate.outcome(case)
+
+    def answers(self, case: Case | SequenceCase) -> bool:
+        """Whether an earlier run's record answers for a case; its weights are compared first, if they have to be."""
+        if self._resumption is None or not isinstance(case, Case):
+            return False
+        return self._resumption.outcome_of(case, self._digest_of) is not None
+
+    def forget(self, item: pytest.Item) -> None:
+        """Let go of the outcome of a test that is over, as a long run has many."""
+        if _OUTCOME in item.stash:
+            del item.stash[_OUTCOME]
 
     def _digest_of(self, model: str) -> str:
         return self.gate.digest(model)
@@ -274,9 +292,3 @@ def _resumption(settings: Settings) -> Resumption | None:
     from collapse_tests.resume import Resumption
 
     return Resumption(settings.resume, settings)
-
-
-def _workers(config: pytest.Config) -> int | None:
-    """How many xdist workers there are, or None where this process is none of them."""
-    workerinput = getattr(config, "workerinput", None)
-    return None if workerinput is None else int(workerinput["workercount"])

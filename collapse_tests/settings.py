@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from collapse_tests.shards import Shard
+
 __all__ = [
+    "DEFAULT_BASELINE_TOLERANCE",
     "DEFAULT_EDITS",
     "DEFAULT_MACHINE_BUDGET",
     "DEFAULT_MACHINE_EXAMPLES",
@@ -14,6 +17,8 @@ __all__ = [
     "DEFAULT_MODEL",
     "DEFAULT_PPL_LIMIT",
     "DEFAULT_PPL_TEXTS",
+    "DEFAULT_RAY_WAIT",
+    "DEFAULT_RETRIES",
     "DEFAULT_SCENARIO_PPL_TEXTS",
     "DEFAULT_SUSPECT_GROWTH",
     "DEFAULT_TASKS",
@@ -29,6 +34,12 @@ DEFAULT_SCENARIO_PPL_TEXTS = "default-1k"
 DEFAULT_PPL_LIMIT = 1000.0
 DEFAULT_TASKS = "default"
 DEFAULT_SUSPECT_GROWTH = 1.5
+#: Rounding, other kernels and another order of sums stay far below.
+DEFAULT_BASELINE_TOLERANCE = 1.05
+#: Long enough for a machine to be started in the place of one that was lost.
+DEFAULT_RAY_WAIT = 300.0
+#: One for a machine that failed by chance, one more for certainty.
+DEFAULT_RETRIES = 2
 DEFAULT_MACHINE_STEPS = 12
 DEFAULT_MACHINE_EXAMPLES = 30
 DEFAULT_MACHINE_BUDGET = 600.0
@@ -82,6 +93,7 @@ class Settings:
         edits_limit: keep at most this many requests, the first ones, or None.
         edits_sample: keep this many requests drawn with `seed`, or None.
         riskiest: of those, keep this many for each model and editor, the likeliest to collapse it first, or None.
+        shard: the part of all tests that this run takes, or None for all of them.
         ppl_limit: ME-PPL at or above this is a collapse.
         ppl_texts: `default` or `default-1k` for shipped sentences, the name of published ones, or a path; None for
             `default` where single edits are measured and `default-1k` in scenarios.
@@ -99,6 +111,10 @@ class Settings:
         machine_examples: examples of a stateful test, at most.
         machine_budget: seconds after which a stateful test tries nothing new.
         device: `auto`, `cpu`, `cuda` or `cuda:n`.
+        device_map: `auto` to spread a model's blocks over all GPUs, or `none`.
+        gpus_per_worker: GPUs that each of several processes gets, or None for one, and for all of its machine where
+            `device_map` spreads the model.
+        retries: how often a test is tried again whose process died.
         dtype: `float32`, `bfloat16`, `float16` or `float64`.
         matmul_precision: `auto`, `float32`, `tf32` or `bfloat16`: what float32 matrix products are rounded to.
         seed: seeds the context templates, `edits_sample` and every editor.
@@ -112,6 +128,10 @@ class Settings:
         resume: an earlier run's directory, or one that holds some, whose records answer for cases; or None.
         gitlab_code_quality: file for the failing cases as GitLab's Code Quality report, or None.
         baseline: file with the outcomes of an earlier run, whose collapses are known; or None.
+        ray: `auto` for the Ray cluster that is there, or one on this machine; the address of one; or None.
+        ray_cpus: CPUs of each worker of it, or None to choose.
+        ray_wait: seconds to wait for a worker while none is alive.
+        baseline_tolerance: median ratio of ME-PPL to the baseline's from which a run is worse as a whole.
         update_baseline: whether that file is written at the end of the run.
         overrides: hyper-parameters given by the user, those in files first; a later one of a field wins.
     """
@@ -122,9 +142,13 @@ class Settings:
     edits_limit: int | None = None
     edits_sample: int | None = None
     riskiest: int | None = None
+    shard: Shard | None = None
     ppl_limit: float = DEFAULT_PPL_LIMIT
     ppl_texts: str | None = None
     device: str = "auto"
+    device_map: str = "none"
+    gpus_per_worker: int | None = None
+    retries: int = DEFAULT_RETRIES
     dtype: str = "float32"
     matmul_precision: str = "auto"
     seed: int = 0
@@ -151,5 +175,9 @@ class Settings:
     resume: Path | None = None
     gitlab_code_quality: Path | None = None
     baseline: Path | None = None
+    ray: str | None = None
+    ray_cpus: int | None = None
+    ray_wait: float = DEFAULT_RAY_WAIT
+    baseline_tolerance: float = DEFAULT_BASELINE_TOLERANCE
     update_baseline: bool = False
     overrides: tuple[Override, ...] = ()

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from collapse_tests.cases import group_key
+from collapse_tests.settings import DEFAULT_RETRIES
 
-__all__ = ["DEFAULT_RETRIES", "FaultLedger"]
-
-#: How often a test is tried again, unless the user says otherwise.
-DEFAULT_RETRIES = 2
+__all__ = ["FaultLedger"]
 
 #: Different tests of one model and editor that each killed a worker on their own, with none finished in between, after
 #: which the others are not tried. A node that is lost takes many batches at once, but hardly so many lone tests.
@@ -61,7 +59,7 @@ class FaultLedger:
         dead.add(test)
         if len(dead) >= _HOPELESS:
             self.groups[group] = (
-                f"not tried, as a worker died under each of {len(dead)} tests of this model and editor, "
+                f"not tried any more, as a worker died under each of {len(dead)} tests of this model and editor, "
                 f"and none was finished in between; the last: {reason}"
             )
 

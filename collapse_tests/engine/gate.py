@@ -40,7 +40,7 @@ class Gate:
     Args:
         settings: of the run.
         cases: every selected case, in the order the tests run.
-        chunk: cases that are dispatched together, or None for no bound but the group.
+        workers: processes that share the cases, by which they are cut, or None for no bound but the group.
         answered: ids of cases that earlier records answer for, which no batch takes along; looked at whenever a batch
             is made.
         alone: ids of cases that are never run together with others; looked at likewise.
@@ -54,7 +54,7 @@ class Gate:
         settings: Settings,
         cases: Sequence[Case],
         *,
-        chunk: int | None = None,
+        workers: int | None = None,
         answered: Container[str] = (),
         alone: Container[str] = (),
         worker: str = "main",
@@ -68,7 +68,7 @@ class Gate:
         self._tasks = TaskSet(settings, say)
         self._answered = answered
         self._alone = alone
-        self.expect(cases, chunk=chunk)
+        self.expect(cases, workers=workers)
         self._done: dict[str, Outcome[Record]] = {}
         self._bench: Bench | None = None
         self._runner: BatchRunner | None = None
@@ -82,11 +82,11 @@ class Gate:
         if self._bench is None or worker != self.worker:
             return None
         model = self._bench.model
-        return device_facts(str(model.device), str(model.precision))
+        return device_facts([str(device) for device in model.blocks_by_device], str(model.precision))
 
-    def expect(self, cases: Sequence[Case], *, chunk: int | None = None) -> None:
+    def expect(self, cases: Sequence[Case], *, workers: int | None = None) -> None:
         """Cut batches from these cases from now on; arguments as for the class."""
-        numbers = chunk_cases([case.id for case in cases], chunk or max(1, len(cases)))
+        numbers = chunk_cases([case.id for case in cases], workers)
         chunks: dict[int, list[Case]] = {}
         for case in cases:
             chunks.setdefault(numbers[case.id], []).append(case)
@@ -156,15 +156,16 @@ class Gate:
         left_out = (self._done, self._answered, self._alone)
         after = chunk[chunk.index(case) + 1 :]
         waiting = [other for other in after if not any(other.id in ids for ids in left_out)]
-        return [case, *waiting[: self._batch_size(case) - 1]]
+        return [case, *waiting[: self.requests_at_once(case.model, case.editor) - 1]]
 
-    def _batch_size(self, case: Case) -> int:
-        if self.settings.batch_size is not None:
-            return self.settings.batch_size
+    def requests_at_once(self, model: str, editor: str) -> int:
+        """How many cases are run together; loads the model and makes the editor ready."""
         try:
-            runner = self._runner_for(case.model, case.editor)
+            runner = self._runner_for(model, editor)
         except CollapseError:
             return 1 << 30  # the whole chunk shares the failure
+        if self.settings.batch_size is not None:
+            return self.settings.batch_size
         fitting = requests_per_batch(runner.bench.model)
         if isinstance(runner.editor, BoundedEditor):
             return min(fitting, runner.editor.requests_at_once(runner.bench.model))

@@ -77,6 +77,17 @@ class RunDirectory:
             (path / ENVIRONMENT_FILE).write_text(text, encoding="ascii")
         return cls(path)
 
+    @classmethod
+    def within(cls, path: Path) -> Self:
+        """Open a directory of a given name, made if it is not there.
+
+        Raises:
+            InfrastructureError: it cannot be made, or holds records.
+        """
+        with _writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+        return cls(path)
+
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Write the fingerprint, or a fuller one in its place.
 
@@ -163,20 +174,21 @@ class _Lines:
         with _writing(self._place):
             # Unbuffered: a line is with the operating system when `append` returns, so a kill loses none.
             self._file = path.open("xb", buffering=0)
+        self._end = 0
 
     def append(self, data: Mapping[str, Any]) -> None:
         """Write strict JSON data as one line."""
         # Escapes above ASCII keep lone surrogates, which UTF-8 cannot hold, writable.
         line = json.dumps(data, allow_nan=False).encode("ascii") + b"\n"
-        end = self._file.tell()
         with _writing(self._place):
             try:
                 self._write(line)
             except OSError:
                 # A torn line would spoil the next one; a full disk still lets a file shrink.
-                self._file.truncate(end)
-                self._file.seek(end)
+                self._file.truncate(self._end)
+                self._file.seek(self._end)
                 raise
+        self._end += len(line)
 
     def close(self) -> None:
         """Close the file; harmless when repeated."""

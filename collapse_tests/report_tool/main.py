@@ -7,6 +7,7 @@ import typer
 from collapse_tests.report_tool.baseline import baseline
 from collapse_tests.report_tool.compare import compare
 from collapse_tests.report_tool.figures import figures
+from collapse_tests.report_tool.merge import merge
 from collapse_tests.report_tool.pages import html, open_page
 
 __all__ = ["app", "main"]
@@ -21,6 +22,7 @@ def report() -> None:
 
 app.command()(compare)
 app.command()(baseline)
+app.command()(merge)
 app.command()(html)
 app.command()(figures)
 app.command("open")(open_page)

@@ -14,6 +14,7 @@ import pytest
 from collapse_tests.errors import UsageError
 from collapse_tests.options import add_options, settings_from
 from collapse_tests.settings import Downstream, Override, Settings
+from collapse_tests.shards import Shard
 
 RECORD = {"prompt": "Oslo is in", "subject": "Oslo", "target_new": "Peru", "ground_truth": "Norway"}
 
@@ -62,17 +63,19 @@ def test_every_option_reaches_its_field(pytester: pytest.Pytester, own_network: 
         pytester,
         *("--model", "gpt2-xl", "--edits", str(edits), "--edits-limit", "5", "--edits-sample", "9"),
         *("--riskiest", "3"),
-        *("--ppl-limit", "1.5e3", "--ppl-texts", str(texts), "--device", "cuda:1", "--dtype", "bfloat16"),
-        *("--matmul-precision", "tf32"),
+        *("--ppl-limit", "1.5e3", "--ppl-texts", str(texts), "--device", "cuda", "--dtype", "bfloat16"),
+        *("--device-map", "auto", "--matmul-precision", "tf32"),
         *("--seed", "7", "--batch-size", "16", "--fail-ineffective", "--reports-dir", "out/here"),
         *("--set", "rome.learning_rate=0.25", "--set", "rome.context_lengths=[[5, 1]]"),
         *("--editor-config", str(config)),
         *("--tasks", "collapse_completion", "--tasks-limit", "40", "--tasks-data", str(pytester.path)),
         *("--downstream", "suspect", "--suspect-growth", "2.5", "--gate-on-drop"),
         *("--scenario", "hard", "--steps", "6", "--full-curve"),
+        *("--gpus-per-worker", "2", "--retries", "0"),
+        *("--ray", "10.0.0.1:6379", "--ray-cpus", "3", "--ray-wait", "7.5"),
         *("--machine", "normal", "--machine-steps", "4", "--machine-examples", "3", "--machine-budget", "60"),
         *("--resume", "runs", "--gitlab-code-quality", "quality.json"),
-        *("--baseline", "b.json", "--update-baseline"),
+        *("--baseline", "b.json", "--update-baseline", "--baseline-tolerance", "1.2"),
         *(
             "--skip-broken",
             "--no-html",
@@ -93,9 +96,12 @@ def test_every_option_reaches_its_field(pytester: pytest.Pytester, own_network: 
         riskiest=3,
         ppl_limit=1500.0,
         ppl_texts=str(texts),
-        device="cuda:1",
+        device="cuda",
+        device_map="auto",
         dtype="bfloat16",
         matmul_precision="tf32",
+        gpus_per_worker=2,
+        retries=0,
         seed=7,
         batch_size=16,
         tasks=("collapse_completion",),
@@ -120,6 +126,10 @@ def test_every_option_reaches_its_field(pytester: pytest.Pytester, own_network: 
         resume=Path("runs"),
         gitlab_code_quality=Path("quality.json"),
         baseline=Path("b.json"),
+        ray="10.0.0.1:6379",
+        ray_cpus=3,
+        ray_wait=7.5,
+        baseline_tolerance=1.2,
         update_baseline=True,
         overrides=(
             Override("rome", "steps", 3, f"--editor-config {config}"),
@@ -128,7 +138,14 @@ def test_every_option_reaches_its_field(pytester: pytest.Pytester, own_network: 
         ),
     )
     untouched = [field.name for field in dataclasses.fields(parsed) if getattr(parsed, field.name) == field.default]
-    assert untouched == []
+    assert set(untouched) <= {"shard"}  # which goes with no baseline to be written
+
+
+def test_a_shard_is_part_of_no_new_baseline(pytester: pytest.Pytester) -> None:
+    assert settings(pytester, "--shard", "2/8").shard == Shard(2, 8)
+    assert settings(pytester, "--shard", "2/8", "--baseline", "b.json").shard == Shard(2, 8)
+    with pytest.raises(UsageError, match=r"--update-baseline with --shard 2/8: .*; merge their runs with"):
+        settings(pytester, "--shard", "2/8", "--baseline", "b.json", "--update-baseline")
 
 
 def test_names_repeat_split_at_commas_and_lose_duplicates(pytester: pytest.Pytester) -> None:
@@ -265,6 +282,8 @@ def test_paths_in_an_ini_file_are_relative_to_it(pytester: pytest.Pytester, monk
         ("--ppl-limit", "nan", "positive finite"),
         ("--ppl-limit", "0", "positive finite"),
         ("--ppl-limit", "-5", "positive finite"),
+        ("--baseline-tolerance", "1", "a factor such as 1.05"),
+        ("--baseline-tolerance", "nan", "a factor such as 1.05"),
         ("--seed", "-1", "from 0 to 4294967295"),
         ("--seed", "4294967296", "from 0 to 4294967295"),
         ("--seed", "1.5", "from 0 to 4294967295"),
@@ -272,6 +291,7 @@ def test_paths_in_an_ini_file_are_relative_to_it(pytester: pytest.Pytester, monk
         ("--batch-size", "all", "give auto, or 1 or more"),
         ("--device", "gpu", "cuda:1"),
         ("--device", "cuda:", "cuda:1"),
+        ("--device-map", "balanced", "none, auto"),
         ("--dtype", "int8", "float32, bfloat16, float16, float64"),
         ("--matmul-precision", "fp8", "auto, float32, tf32, bfloat16"),
         ("--ppl-texts", " ", "give a path"),
@@ -286,6 +306,13 @@ def test_paths_in_an_ini_file_are_relative_to_it(pytester: pytest.Pytester, monk
         ("--machine-steps", "0", "give 1 or more"),
         ("--machine-examples", "few", "give 1 or more"),
         ("--machine-budget", "0", "seconds such as 600"),
+        ("--gpus-per-worker", "0", "give 1 or more"),
+        ("--ray", "head", "give auto, or host:port"),
+        ("--ray", "ray://head:10001", "give auto"),
+        ("--ray-cpus", "0", "give 1 or more"),
+        ("--ray-wait", "0", "give seconds such as 600"),
+        ("--retries", "-1", "give 0 or more"),
+        ("--retries", "1.5", "give 0 or more"),
     ],
 )
 def test_a_bad_value_is_named_with_its_remedy(pytester: pytest.Pytester, flag: str, value: str, remedy: str) -> None:
@@ -300,6 +327,14 @@ def test_a_bad_value_is_named_with_its_remedy(pytester: pytest.Pytester, flag: s
         assert thing in message
         assert repr(value) in message
         assert remedy in message
+
+
+def test_a_device_map_does_not_go_with_one_device(pytester: pytest.Pytester) -> None:
+    assert settings(pytester, "--device-map=auto", "--device=cuda").device_map == "auto"
+    pytester.makeini("[pytest]\ncollapse_device_map = auto\n")
+    assert settings(pytester).device_map == "auto"
+    with pytest.raises(UsageError, match=r"--device-map auto.*--device cuda:1 is one device"):
+        settings(pytester, "--device=cuda:1")
 
 
 @pytest.mark.parametrize("flag", ["--edits-limit", "--edits-sample", "--riskiest"])
@@ -494,6 +529,7 @@ def test_the_help_has_one_group_with_every_option(pytester: pytest.Pytester) -> 
     flags = ["--editor", "--model", "--edits", "--edits-limit", "--edits-sample", "--ppl-limit", "--ppl-texts"]
     flags += [
         "--device",
+        "--device-map",
         "--dtype",
         "--seed",
         "--batch-size",

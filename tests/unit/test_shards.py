@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import random
+from collections import Counter
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collapse_tests.errors import UsageError
-from collapse_tests.shards import WHOLE, Shard, parse_shard
+from collapse_tests.shards import WHOLE, Selection, Shard, deal, parse_shard
 
 
 @settings(deadline=None, database=None, derandomize=True)
@@ -46,3 +49,40 @@ def test_anything_else_is_refused_with_an_example(text: str) -> None:
 def test_digits_that_python_takes_or_chokes_on_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no shard"):
         parse_shard(text)
+
+
+# Tests dealt ---------------------------------------------------------------------------------------------------
+
+GROUPS = ("m-ft ", "m-rome ", "m-rome scenario", "")
+
+
+@settings(deadline=None, database=None, derandomize=True)
+@given(
+    tests=st.lists(st.tuples(st.sampled_from(GROUPS), st.text(max_size=4)), max_size=40),
+    count=st.integers(1, 9),
+    seed=st.integers(0, 9),
+)
+def test_the_deal_is_of_the_set_alone_and_fair(tests: list[tuple[str, str]], count: int, seed: int) -> None:
+    dealt = deal(tests, count)
+
+    assert dealt.keys() == set(tests)
+    shuffled = [*tests, *tests[:3]]
+    random.Random(seed).shuffle(shuffled)
+    assert deal(shuffled, count) == dealt
+    shards = range(1, count + 1)
+    for group in (None, *{group for group, _ in tests}):
+        sizes = Counter(shard for test, shard in dealt.items() if group in (None, test[0]))
+        assert max(sizes[shard] for shard in shards) - min(sizes[shard] for shard in shards) <= 1
+        assert set(sizes) <= set(shards)
+
+
+def test_neighbours_are_dealt_apart_the_same_way_everywhere() -> None:
+    dealt = deal([("m-rome ", f"m-rome-facts:{index:04d}") for index in range(12)], 3)
+    assert list(dealt.values()) == [1, 2, 3] * 4
+    assert [shard for _, shard in sorted(dealt.items())] == [3, 2, 1, 3, 2, 1, 3, 1, 2, 2, 3, 1]
+
+
+def test_a_selection_is_told_in_words() -> None:
+    assert str(Selection("2/8", 13, 13, 100, 100, "")) == "shard 2/8: 13 of 100 tests"
+    assert str(Selection("7/8", 0, 0, 5, 5, "")) == "shard 7/8 has no test, as only 5 were selected"
+    assert str(Selection(None, 1200, 1200, 1200, 1200, "")) == "1,200 tests"

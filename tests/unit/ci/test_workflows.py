@@ -34,15 +34,23 @@ def scripts(tree: Any) -> Iterator[str]:
                 yield from scripts(part)
 
 
-def commands(workflow: Path) -> list[list[str]]:
-    """The words of each of its calls of pytest."""
-    tree = yaml.safe_load(workflow.read_text(encoding="utf-8"))
-    lines = "\n".join(scripts(tree)).replace("\\\n", " ").splitlines()
-    return [shlex.split(line) for line in lines if line.strip().startswith("pytest ")]
+def commands(workflow: Path, program: str = "pytest ") -> list[list[str]]:
+    """The words of each of its calls of a program."""
+    text = workflow.read_text(encoding="utf-8")
+    if workflow.suffix != ".sh":
+        text = "\n".join(scripts(yaml.safe_load(text)))
+    lines = text.replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in lines if line.strip().startswith(program)]
 
 
 def test_there_are_workflows() -> None:
-    assert [file.name for file in WORKFLOWS] == ["github-cpu.yml", "github-gpu.yml", "gitlab.yml"]
+    assert [file.name for file in WORKFLOWS] == [
+        "github-cpu.yml",
+        "github-gpu.yml",
+        "github-shards.yml",
+        "gitlab.yml",
+        "slurm.sh",
+    ]
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda file: file.stem)
@@ -53,10 +61,10 @@ def test_every_option_exists(workflow: Path) -> None:
     for words in found:
         assert "--editor" in words
         assert {word for word in words if word.startswith("--")} <= KNOWN
-        assert "junit.xml" in words
+        assert any(Path(word).name == "junit.xml" for word in words)
         values = dict(itertools.pairwise(words))
         for option in OPTIONS:
-            if option.flag in values:
+            if option.flag in values and "$" not in values[option.flag]:
                 option.parse(values[option.flag])
 
 
@@ -68,9 +76,32 @@ def test_what_is_written_is_kept() -> None:
     assert words[words.index("--junitxml") + 1] == kept["junit"]
     assert words[words.index("--gitlab-code-quality") + 1] == kept["codequality"]
     assert gitlab["retry"]["exit_codes"] == [INFRASTRUCTURE_EXIT]
-    for name in ("github-cpu.yml", "github-gpu.yml"):
+    for name in ("github-cpu.yml", "github-gpu.yml", "github-shards.yml"):
         job = yaml.safe_load((DOCS / "ci" / name).read_text(encoding="utf-8"))["jobs"]["gate"]
         assert "junit.xml" in job["steps"][-1]["with"]["path"].split()
+
+
+def test_all_shards_are_run_and_merged() -> None:
+    github, slurm = DOCS / "ci" / "github-shards.yml", DOCS / "ci" / "slurm.sh"
+    jobs = yaml.safe_load(github.read_text(encoding="utf-8"))["jobs"]
+    shards = jobs["gate"]["strategy"]["matrix"]["shard"]
+    (words,) = commands(github)
+    assert words[words.index("--shard") + 1] == f"$SHARD/{len(shards)}"
+    assert shards == list(range(1, len(shards) + 1))
+    (merge,) = commands(github, "collapse-report ")
+    assert merge == [
+        "collapse-report",
+        "merge",
+        "shards/*/reports",
+        "--into",
+        jobs["merge"]["steps"][-1]["with"]["path"],
+    ]
+
+    script = slurm.read_text(encoding="utf-8")
+    (last,) = re.findall(r"^#SBATCH --array=1-(\d+)$", script, re.MULTILINE)
+    assert f"\nshards={last}\n" in script
+    assert "$shard/$shards" in commands(slurm)[0]
+    assert "collapse-report merge reports/$job/* --into reports/$job-merged" in script
 
 
 def test_the_page_names_options_that_exist() -> None:

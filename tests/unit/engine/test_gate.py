@@ -169,15 +169,15 @@ def test_batches_do_not_change_records(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "chunk", "sizes"), [(None, None, [5]), (2, None, [2, 2, 1]), (4, 3, [3, 2]), (1, None, [1] * 5)]
+    ("batch_size", "workers", "sizes"), [(None, None, [5]), (2, None, [2, 2, 1]), (4, 2, [3, 2]), (1, None, [1] * 5)]
 )
 def test_batches_keep_to_their_size_and_chunk(
-    settings: Settings, batch_size: int | None, chunk: int | None, sizes: list[int]
+    settings: Settings, batch_size: int | None, workers: int | None, sizes: list[int]
 ) -> None:
     Batches.sizes = []
     settings = replace(settings, batch_size=batch_size)
     wanted = cases(settings, editor(Batches))
-    gate = Gate(settings, wanted, chunk=chunk, worker="gw1")
+    gate = Gate(settings, wanted, workers=workers, worker="gw1")
     assert {gate.outcome(case).record.worker for case in wanted} == {"gw1"}
     assert Batches.sizes == sizes
 

@@ -328,7 +328,7 @@ def test_batches_are_cut_from_the_cases_told_last(settings: Settings) -> None:
     assert gate.outcome(cases[3]).record.edit_id == "facts:3"
     assert gate.outcome(cases[0]).record.edit_id == "facts:0"
     assert Sizes.sizes == [3]
-    gate.expect(cases, chunk=2)
+    gate.expect(cases, workers=3)
     gate.outcome(cases[1])
     gate.outcome(cases[2])
     assert Sizes.sizes == [3, 1, 2]
