@@ -12,9 +12,11 @@ from collapse_tests.baseline.differences import (
     group_differences,
     setting_differences,
 )
+from collapse_tests.baseline.scenarios import Change, ScenarioChange, scenario_changes
 from collapse_tests.baseline.snapshot import CaseOutcome, Snapshot, set_of
 from collapse_tests.records import Verdict
-from collapse_tests.verdict.regression import MEDIAN_TOLERANCE, Shift, is_median_worse, median_log_ratio, shift
+from collapse_tests.settings import DEFAULT_BASELINE_TOLERANCE
+from collapse_tests.verdict.regression import Shift, is_median_worse, median_log_ratio, shift
 
 __all__ = ["Comparison", "GroupComparison", "compare", "compare_outcomes", "measured"]
 
@@ -34,13 +36,15 @@ class GroupComparison:
         new, missing: cases that only the later, and only the earlier run has.
         changed: cases whose request is another one under the same name; they are compared with nothing.
         errors: cases of the later run that ended in an error.
+        untried: those of them that the earlier run measured, and whose error is not the editor's.
         pairs: how many cases both runs measured.
         collapses: how often cases collapsed; None where nothing can be compared.
         failures: how often edits did not take; likewise.
         median_log_ratio: of ME-PPL, later over earlier, over cases that both have; likewise.
         surviving_log_ratio: the same without cases that collapsed in both. A broken model's perplexity varies from
             machine to machine by tens of per cent, and says no more than that it is broken.
-        tolerance: how far the ratio may exceed 1.
+        tolerance: the highest ratio that is no regression.
+        scenarios: those that both runs measured.
     """
 
     name: str
@@ -54,12 +58,14 @@ class GroupComparison:
     missing: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
+    untried: tuple[str, ...] = ()
     pairs: int = 0
     collapses: Shift | None = None
     failures: Shift | None = None
     median_log_ratio: float | None = None
     surviving_log_ratio: float | None = None
-    tolerance: float = MEDIAN_TOLERANCE
+    tolerance: float = DEFAULT_BASELINE_TOLERANCE
+    scenarios: tuple[ScenarioChange, ...] = ()
 
     @property
     def other_weights(self) -> bool:
@@ -82,15 +88,30 @@ class GroupComparison:
         return is_median_worse(self.surviving_log_ratio, self.tolerance)
 
     @property
+    def scenarios_got_worse(self) -> bool:
+        """Whether a scenario newly collapses the model, or after fewer edits."""
+        return any(one.change is not None and one.change.is_worse for one in self.scenarios)
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether both runs measured anything that is the same."""
+        return self.pairs > 0 or any(one.change is not Change.OTHER for one in self.scenarios)
+
+    def scenarios_of(self, change: Change) -> list[ScenarioChange]:
+        """The scenarios of which this is new."""
+        return [one for one in self.scenarios if one.change is change]
+
+    @property
     def is_worse(self) -> bool:
         """Whether the group as a whole is worse than before."""
-        return self.collapses_more or self.takes_less or self.perplexity_rose
+        return self.collapses_more or self.takes_less or self.perplexity_rose or self.scenarios_got_worse
 
     @property
     def is_silent(self) -> bool:
         """Whether there is nothing to tell but known collapses."""
         told = (self.differences, self.newly_collapsed, self.fixed, self.new, self.missing, self.changed, self.errors)
-        return not any(told) and not self.is_worse
+        scenarios = any(one.change not in (None, Change.KNOWN) for one in self.scenarios)
+        return not any(told) and not scenarios and not self.is_worse
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +142,7 @@ class Comparison:
         )
 
 
-def compare(before: Snapshot, after: Snapshot, tolerance: float = MEDIAN_TOLERANCE) -> Comparison:
+def compare(before: Snapshot, after: Snapshot, tolerance: float = DEFAULT_BASELINE_TOLERANCE) -> Comparison:
     """Compare a run with an earlier one, group by group of the same name.
 
     Where weights differ a group is named and not compared. Settings are named only: whoever calls decides whether
@@ -130,7 +151,7 @@ def compare(before: Snapshot, after: Snapshot, tolerance: float = MEDIAN_TOLERAN
     Args:
         before: the earlier run, such as a baseline.
         after: the later run.
-        tolerance: how far the median ratio of ME-PPL may exceed 1.
+        tolerance: the highest median ratio of ME-PPL that is no regression.
     """
     return Comparison(
         differences=tuple(setting_differences(before.facts, after.facts)),
@@ -146,7 +167,7 @@ def compare_outcomes(
     *,
     name: str = "",
     title: str = "",
-    tolerance: float = MEDIAN_TOLERANCE,
+    tolerance: float = DEFAULT_BASELINE_TOLERANCE,
 ) -> GroupComparison:
     """Compare the cases of two groups.
 
@@ -173,6 +194,7 @@ def compare_outcomes(
         missing=tuple(case for case in old if case not in after),
         changed=tuple(case for case in after if case in changed),
         errors=tuple(case for case, outcome in after.items() if outcome.verdict is Verdict.ERROR),
+        untried=tuple(case for case, outcome in after.items() if case in old and outcome.is_no_news),
         pairs=len(pairs),
         collapses=shift(*_of_shared_sets(_collapses(old), _collapses(new))),
         failures=shift(*_of_shared_sets(_failures(old), _failures(new))),
@@ -197,7 +219,8 @@ def _compared_groups(before: Snapshot, after: Snapshot, tolerance: float) -> Ite
             outcomes = compare_outcomes(
                 before.of_group(name), after.of_group(name), name=name, title=group.title, tolerance=tolerance
             )
-            compared = replace(outcomes, differences=differences)
+            scenarios = scenario_changes(before.scenarios_of(name), after.scenarios_of(name))
+            compared = replace(outcomes, differences=differences, scenarios=tuple(scenarios))
         yield compared
 
 

@@ -46,10 +46,15 @@ _SCOPES = {
     "suspect_growth": Scope.RULES,
     "gate_on_drop": Scope.RULES,
     "dtype": Scope.MODEL,
+    "scenario_downstream": Scope.RULES,
     "edits": Scope.DATA,
+    "scenarios": Scope.DATA,
     "seed": Scope.NOISE,
     "matmul_precision": Scope.NOISE,
 }
+
+#: The options of facts that have other names.
+_OPTIONS = {"scenario_downstream": "downstream", "scenarios": "scenario"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +85,8 @@ def setting_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> 
         shown = _text(before[name]), _text(after[name])
         if shown[0] == shown[1]:
             shown = shown[0], f"{shown[1]} with other sentences"
-        found.append(Difference(scope, name.replace("_", "-"), *shown))
-    return found
+        found.append(Difference(scope, _OPTIONS.get(name, name.replace("_", "-")), *shown))
+    return list({difference.what: difference for difference in found}.values())  # one option may make two facts
 
 
 def group_differences(before: Group, after: Group) -> list[Difference]:

@@ -45,7 +45,10 @@ def facts_of(settings: Mapping[str, Any], texts_digest: str | None = None) -> di
         facts["downstream"] = str(Downstream.NEVER) if never else str(settings["downstream"])
         facts |= {} if never else {name: _plain(settings[name]) for name in _OF_TASKS if name in settings}
     if "edits" in settings:
-        facts["edits"] = [name if name in NAMED_SETS else _file_name(name) for name in settings["edits"]]
+        facts["edits"] = list(map(_set_name, settings["edits"]))
+    if settings.get("scenarios"):
+        facts["scenarios"] = list(map(_set_name, settings["scenarios"]))
+        facts |= _tasks_of_scenarios(settings)
     return facts
 
 
@@ -82,6 +85,20 @@ def texts_digest_of(source: str | None) -> str | None:
         return sentences_digest(load_texts(source or DEFAULT_PPL_TEXTS))
     except CollapseError:
         return None
+
+
+def _tasks_of_scenarios(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A fact of its own, as files of before scenarios were in them have that of single edits alone."""
+    if "downstream" not in settings:
+        return {}
+    when = str(settings["downstream"])
+    measured = when != Downstream.NEVER
+    facts: dict[str, Any] = {"scenario_downstream": when}
+    return facts | ({name: _plain(settings[name]) for name in _OF_TASKS if name in settings} if measured else {})
+
+
+def _set_name(name: str) -> str:
+    return name if name in NAMED_SETS else _file_name(name)
 
 
 def _file_name(path: str) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
+from collapse_tests.baseline.scenarios import ScenarioOutcome
 from collapse_tests.baseline.snapshot import CaseOutcome, Group, Snapshot
 from collapse_tests.cases import group_key
 from collapse_tests.errors import InfrastructureError, UsageError
@@ -23,12 +24,16 @@ __all__ = ["BASELINE_SCHEMA", "baseline_text", "read_baseline", "write_baseline"
 
 BASELINE_SCHEMA = 1
 
+_Outcome = TypeVar("_Outcome", CaseOutcome, ScenarioOutcome)
+
 _SECTIONS = ("settings", "groups", "cases")
+#: Not in every file, as the first ones had none.
+_SCENARIOS = "scenarios"
 _REMEDY = "restore the file from version control, or remove it and make it again with --update-baseline"
 
 
 def baseline_text(snapshot: Snapshot) -> str:
-    """The file's content. Cases that ended in an error are left out, as nothing was learnt of them."""
+    """The file's content. What ended in an error is left out, as nothing was learnt of it."""
     sections: dict[str, dict[str, Any]] = {
         "settings": dict(snapshot.facts),
         "groups": {name: _group_data(group) for name, group in snapshot.groups.items()},
@@ -38,7 +43,14 @@ def baseline_text(snapshot: Snapshot) -> str:
             if outcome.verdict is not Verdict.ERROR
         },
     }
-    blocks = [f'"schema": {BASELINE_SCHEMA}', *(_block(name, sections[name]) for name in _SECTIONS)]
+    scenarios = {
+        case: _scenario_data(outcome)
+        for case, outcome in snapshot.scenarios.items()
+        if outcome.verdict is not Verdict.ERROR
+    }
+    if scenarios:
+        sections[_SCENARIOS] = scenarios
+    blocks = [f'"schema": {BASELINE_SCHEMA}', *(_block(name, section) for name, section in sections.items())]
     return "{\n" + ",\n".join(blocks) + "\n}\n"
 
 
@@ -109,12 +121,14 @@ class _Reader:
                 "version of pytest-collapse that wrote it"
             )
         facts, groups, cases = (self._section(document, name) for name in _SECTIONS)
+        scenarios = self._section(document, _SCENARIOS) if _SCENARIOS in document else {}
         snapshot = Snapshot(
             facts=facts,
             groups={name: self._group(name, data) for name, data in groups.items()},
-            cases={case: self._case(case, data) for case, data in cases.items()},
+            cases={case: self._outcome(case, data, _outcome) for case, data in cases.items()},
+            scenarios={case: self._outcome(case, data, _scenario) for case, data in scenarios.items()},
         )
-        for case in snapshot.cases:
+        for case in (*snapshot.cases, *snapshot.scenarios):
             if group_key(case) not in snapshot.groups:
                 self._refuse(self._line_of(case), f"case {case!r} is of no group of this file")
         return snapshot
@@ -147,9 +161,9 @@ class _Reader:
             self._refuse(self._line_of(name), f"group {name!r} has hyperparameters that are no JSON object")
         return group
 
-    def _case(self, case: str, data: Any) -> CaseOutcome:
+    def _outcome(self, case: str, data: Any, parse: Callable[[Any], _Outcome]) -> _Outcome:
         try:
-            return _outcome(data)
+            return parse(data)
         except KeyError as error:
             self._refuse(self._line_of(case), f"case {case!r} lacks {error} or has a text for a number")
         except (AttributeError, TypeError, ValueError) as error:
@@ -195,6 +209,36 @@ def _outcome(data: Mapping[str, Any]) -> CaseOutcome:
     return CaseOutcome(
         request, verdict, value, success, {task: number(score) for task, score in data.get("tasks", {}).items()}
     )
+
+
+def _scenario(data: Mapping[str, Any]) -> ScenarioOutcome:
+    """The inverse of `_scenario_data`.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: the data is of another form.
+    """
+    requests, planned, after = data["requests"], data["planned"], data["collapsed_after"]
+    if not isinstance(requests, str):
+        raise TypeError(f"requests {requests!r} are no digest")
+    for name, count in (("planned", planned), ("collapsed_after", after)):
+        # JSON's true is a whole number to Python.
+        if count is not None and (type(count) is not int or count < 1):
+            raise ValueError(f"{name} {count!r} is no number of edits")
+    if planned is None:
+        raise ValueError("planned is missing")
+    outcome = ScenarioOutcome(requests, Verdict(data["verdict"]), planned, after)
+    if outcome.collapsed is (after is None):
+        raise ValueError(f"collapsed_after {after!r} does not go with the verdict {outcome.verdict}")
+    return outcome
+
+
+def _scenario_data(outcome: ScenarioOutcome) -> dict[str, Any]:
+    return {
+        "verdict": outcome.verdict,
+        "collapsed_after": outcome.collapsed_after,
+        "planned": outcome.planned,
+        "requests": outcome.requests,
+    }
 
 
 def _case_data(outcome: CaseOutcome) -> dict[str, Any]:

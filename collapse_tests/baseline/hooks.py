@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collapse_tests.baseline.comparison import Comparison, compare
+from collapse_tests.baseline.comparison import Comparison, GroupComparison, compare
 from collapse_tests.baseline.facts import hyperparameters_of
 from collapse_tests.baseline.file import write_baseline
 from collapse_tests.baseline.reference import Reference
-from collapse_tests.baseline.refresh import Refreshed, refreshed, requests_asked_for
-from collapse_tests.baseline.snapshot import Snapshot, snapshot_of
+from collapse_tests.baseline.refresh import Refreshed, asked_for, refreshed
+from collapse_tests.baseline.scenarios import Change
+from collapse_tests.baseline.snapshot import Snapshot, counted, is_no_news, snapshot_of
 from collapse_tests.ci.exit_codes import INFRASTRUCTURE_EXIT
 from collapse_tests.collector import RecordCollector
-from collapse_tests.errors import CollapseError, ErrorKind
+from collapse_tests.errors import CollapseError
 from collapse_tests.progress import terminal_console
 from collapse_tests.records import Record, Verdict
 from collapse_tests.scheduling import SUITE_TESTS
+from collapse_tests.sequence_record import SequenceKind, SequenceRecord
 from collapse_tests.settings import Settings
 
 if TYPE_CHECKING:
-    from collapse_tests.report.against_baseline import BaselineNews
+    from collapse_tests.report.baseline_news import BaselineNews
 
 __all__ = ["BaselineHooks"]
 
@@ -63,8 +65,8 @@ class BaselineHooks:
             return
         baseline = self._reference.baseline
         run = self._run()
-        if baseline is not None and run.cases:
-            self._compare(compare(baseline, run), session)
+        if baseline is not None and (run.cases or run.scenarios):
+            self._compare(compare(baseline, run, self._settings.baseline_tolerance), session)
         if self._settings.update_baseline:
             self._lines += [f"made anew: --{difference}" for difference in self._reference.barriers]
             why_not = self._why_no_update(session, exitstatus)
@@ -82,17 +84,22 @@ class BaselineHooks:
         given = [dataclasses.asdict(override) for override in self._settings.overrides]
         # Workers finish in any order; what is printed should not.
         records = sorted(self._collector.records, key=lambda record: record.case_id)
-        return snapshot_of(records, self._reference.facts, hyperparameters_of(given))
+        sequences = sorted(self._collector.sequences, key=lambda record: record.case_id)
+        return snapshot_of(records, self._reference.facts, hyperparameters_of(given), sequences)
 
     def _compare(self, comparison: Comparison, session: pytest.Session) -> None:
         from collapse_tests.report.against_baseline import baseline_news
 
-        self._news = self._collector.baseline_news = baseline_news(comparison)
-        self._collector.regressed = comparison.is_worse
+        self._news = baseline_news(comparison)
+        self._collector.compare(self._news, regressed=comparison.is_worse)
         if comparison.is_worse and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             self._lines.append("No test failed, but the run does: what is worse as a whole is a regression.")
-        if not self._settings.update_baseline and any(group.fixed for group in comparison.groups):
+        if self._without_record:
+            count = len(self._without_record)
+            told = f"{count:,} test{'' if count == 1 else 's'} ended without a record"
+            self._lines.append(f"Compared on fewer cases than were asked for: {told}.")
+        if not self._settings.update_baseline and any(map(_is_better, comparison.groups)):
             self._lines.append("Keep what is fixed with --update-baseline.")
 
     def _why_no_update(self, session: pytest.Session, exitstatus: int) -> str | None:
@@ -101,17 +108,20 @@ class BaselineHooks:
             return "the run was not finished"
         if self._without_record:
             return f"{self._without_record[0]} ended without a record"
-        blamed = next(filter(_is_not_the_editors, self._collector.records), None)
+        found: list[Record | SequenceRecord] = [*self._collector.records]
+        found += [one for one in self._collector.sequences if one.kind is SequenceKind.SCENARIO]
+        errors = [record for record in found if record.verdict is Verdict.ERROR]
+        blamed = next((record for record in errors if is_no_news(record.error_kind)), None)
         if blamed is not None:
             return f"{blamed.case_id} ended in an error that is not its editor's"
-        if all(record.verdict is Verdict.ERROR for record in self._collector.records):
+        if len(errors) == len(found):
             return "nothing was measured"
         return None
 
     def _update(self, run: Snapshot, session: pytest.Session) -> str:
         kept = self._reference.kept
         try:
-            found = refreshed(kept, run, requests_asked_for(self._settings))
+            found = refreshed(kept, run, asked_for(self._settings))
             changed = write_baseline(self._reference.path, found.snapshot)
         except CollapseError as error:
             if session.exitstatus == pytest.ExitCode.OK:
@@ -120,13 +130,12 @@ class BaselineHooks:
         return _told(self._reference, found) if changed else f"The baseline {self._reference.path} stays the same."
 
 
-def _is_not_the_editors(record: Record) -> bool:
-    """Whether a record is of an error that may be gone the next time, and is no news of the editor."""
-    return record.verdict is Verdict.ERROR and record.error_kind not in (ErrorKind.EDITOR, ErrorKind.RESTORATION)
+def _is_better(group: GroupComparison) -> bool:
+    return bool(group.fixed or group.scenarios_of(Change.FIXED) or group.scenarios_of(Change.LATER))
 
 
 def _told(reference: Reference, found: Refreshed) -> str:
-    parts = [f"{found.run:,} case{'' if found.run == 1 else 's'} of this run"]
+    parts = [f"{counted(found.cases, found.scenarios)} of this run"]
     parts += [f"{found.kept:,} kept that it did not run"] if found.kept else []
     parts += [f"{len(found.dropped):,} dropped"] if found.dropped else []
     return f"Baseline written: {reference.path}, {', '.join(parts)}."

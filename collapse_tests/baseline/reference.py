@@ -41,7 +41,7 @@ class Reference:
 
 
 def reference_for(settings: Settings) -> Reference | None:
-    """The baseline of a run, or None for a run without one or without single edits.
+    """The baseline of a run, or None for a run without one, or without anything that one could hold.
 
     Raises:
         UsageError: there is no such file, it is damaged, or its outcomes cannot be compared with those of this run.
@@ -50,11 +50,16 @@ def reference_for(settings: Settings) -> Reference | None:
         if settings.update_baseline:
             raise UsageError("--update-baseline has no file to write; name it with --baseline FILE")
         return None
-    if not settings.edits:
+    if not settings.edits and not settings.scenarios:
         if settings.update_baseline:
-            raise UsageError("--update-baseline keeps single edits and this run makes none; ask for some with --edits")
+            raise UsageError(
+                "--update-baseline keeps single edits and scenarios and this run makes none; ask for some with --edits "
+                "or --scenario"
+            )
         return None
     kept = _read(settings.baseline, may_be_missing=settings.update_baseline)
+    if kept is not None and not kept.scenarios and not settings.edits and not settings.update_baseline:
+        return None
     facts = facts_of_settings(settings)
     found = [] if kept is None else setting_differences(kept.facts, facts)
     barriers = tuple(difference for difference in found if difference.scope in (Scope.RULES, Scope.MODEL))

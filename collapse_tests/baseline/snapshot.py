@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from collapse_tests.baseline.requests import request_digest
+from collapse_tests.baseline.scenarios import ScenarioOutcome, outcomes_of
 from collapse_tests.cases import group_key, label
+from collapse_tests.errors import ErrorKind
 from collapse_tests.records import Record, Verdict
+from collapse_tests.sequence_record import SequenceKind, SequenceRecord
 
-__all__ = ["CaseOutcome", "Group", "Snapshot", "edit_id_of", "request_digest", "set_of", "snapshot_of"]
+__all__ = ["CaseOutcome", "Group", "Snapshot", "counted", "edit_id_of", "is_no_news", "set_of", "snapshot_of"]
 
 _DIGITS = 6
 
@@ -27,6 +29,7 @@ class CaseOutcome:
         me_ppl: after the edit, to six significant digits; None where it was not measured.
         success: whether the edit took; likewise.
         tasks: task → score after the edit, to six significant digits.
+        error_kind: whose fault an error is; None where there is none.
     """
 
     request: str
@@ -34,11 +37,17 @@ class CaseOutcome:
     me_ppl: float | None = None
     success: bool | None = None
     tasks: Mapping[str, float] | None = None
+    error_kind: ErrorKind | None = None
 
     @property
     def collapsed(self) -> bool:
         """Whether the edit collapsed the model."""
         return self.verdict is Verdict.COLLAPSED
+
+    @property
+    def is_no_news(self) -> bool:
+        """Whether it is an error that may be gone the next time, and says nothing of the editor."""
+        return self.verdict is Verdict.ERROR and is_no_news(self.error_kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +80,28 @@ class Snapshot:
         facts: what the run was, as `facts_of` names it; a fact that is not known is not there.
         groups: name → group; the name is what ids of its cases begin with.
         cases: id → outcome.
+        scenarios: likewise.
     """
 
     facts: Mapping[str, Any]
     groups: Mapping[str, Group]
     cases: Mapping[str, CaseOutcome]
+    scenarios: Mapping[str, ScenarioOutcome] = field(default_factory=dict)
 
     def of_group(self, name: str) -> dict[str, CaseOutcome]:
         """Edit id → outcome of the cases of one group."""
         return {edit_id_of(case): outcome for case, outcome in self.cases.items() if group_key(case) == name}
+
+    def scenarios_of(self, name: str) -> dict[str, ScenarioOutcome]:
+        """The same of the scenarios of one group, by `scenario:<set>`."""
+        return {edit_id_of(case): outcome for case, outcome in self.scenarios.items() if group_key(case) == name}
 
 
 def snapshot_of(
     records: Iterable[Record],
     facts: Mapping[str, Any],
     hyperparameters: Mapping[str, Mapping[str, Any]] | None = None,
+    sequences: Iterable[SequenceRecord] = (),
 ) -> Snapshot:
     """The snapshot of a run's records.
 
@@ -93,22 +109,29 @@ def snapshot_of(
         records: of single edits; of two with one id the later counts.
         facts: of the run.
         hyperparameters: editor → those the user gave.
+        sequences: of which only scenarios are kept, as searches are random.
     """
     groups: dict[str, Group] = {}
-    cases: dict[str, CaseOutcome] = {}
-    for record in records:
+    singles = list(records)
+    scenarios = [record for record in sequences if record.kind is SequenceKind.SCENARIO]
+    both: list[Record | SequenceRecord] = [*singles, *scenarios]
+    for record in both:
         name = group_key(record.case_id)
         if name not in groups or not groups[name].model_digest:
             own = (hyperparameters or {}).get(record.editor, {})
             groups[name] = Group(label(record.model), record.editor, record.model_digest, own)
-        cases[record.case_id] = _outcome(record)
-    return Snapshot(facts, groups, cases)
+    return Snapshot(facts, groups, {record.case_id: _outcome(record) for record in singles}, outcomes_of(scenarios))
 
 
-def request_digest(request: Mapping[str, str | None]) -> str:
-    """A short name, 16 hexadecimal digits, of a request's text; fields it does not have make no difference."""
-    text = json.dumps({name: value for name, value in request.items() if value is not None}, sort_keys=True)
-    return hashlib.blake2b(text.encode("ascii"), digest_size=8).hexdigest()
+def is_no_news(kind: ErrorKind | None) -> bool:
+    """Whether an error of this kind may be gone the next time, and says nothing of the editor."""
+    return kind not in (ErrorKind.EDITOR, ErrorKind.RESTORATION)
+
+
+def counted(cases: int, scenarios: int) -> str:
+    """How many of both, in words; no word of scenarios where there are none."""
+    told = [f"{cases:,} case{'' if cases == 1 else 's'}"] if cases or not scenarios else []
+    return " and ".join([*told, *([f"{scenarios:,} scenario{'' if scenarios == 1 else 's'}"] if scenarios else [])])
 
 
 def edit_id_of(case_id: str) -> str:
@@ -128,6 +151,7 @@ def _outcome(record: Record) -> CaseOutcome:
         me_ppl=None if record.edited is None else _rounded(record.edited.me_ppl),
         success=None if record.quality is None else record.quality.success,
         tasks={result.task: _rounded(result.edited) for result in record.tasks},
+        error_kind=record.error_kind,
     )
 
 

@@ -29,7 +29,10 @@ class FailureTally:
         self._for_good_reason = False
 
     def note_regression(self) -> None:
-        """Note that the run as a whole is worse than its baseline, which is as good a reason as a failing test."""
+        """Note that the run as a whole is worse than its baseline, which is as good a reason as a failing test.
+
+        So it is where the machine failed in other cases: what it is worse in was measured.
+        """
         self._for_good_reason = True
 
     def add(self, report: pytest.TestReport | pytest.CollectReport) -> None:

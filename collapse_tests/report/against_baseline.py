@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from rich.console import Console
 from rich.rule import Rule
@@ -12,25 +11,21 @@ from rich.text import Text
 
 from collapse_tests.baseline.comparison import Comparison, GroupComparison
 from collapse_tests.baseline.differences import some_of
+from collapse_tests.baseline.scenarios import Change, ScenarioOutcome
+from collapse_tests.report.baseline_news import BaselineNews
 from collapse_tests.report.formatting import Notation
 from collapse_tests.verdict.regression import Shift
 
-__all__ = ["BaselineNews", "baseline_news", "print_baseline_news", "ratio_text", "shift_text"]
+__all__ = ["baseline_news", "print_baseline_news", "ratio_text", "shift_text"]
 
-_STYLES = {"regression:": "bold red", "newly collapsed:": "red", "fixed:": "bold green", "not compared:": "yellow"}
-
-
-@dataclass(frozen=True, slots=True)
-class BaselineNews:
-    """What changed against a baseline.
-
-    Attributes:
-        headline: in one sentence.
-        lines: plain text, a line each; what is about a model and editor is indented below their line.
-    """
-
-    headline: str
-    lines: tuple[str, ...]
+_STYLES = {
+    "regression:": "bold red",
+    "newly collapsed:": "red",
+    "fixed:": "bold green",
+    "fixed in part:": "bold green",
+    "not compared:": "yellow",
+    "compared on fewer cases:": "yellow",
+}
 
 
 def baseline_news(comparison: Comparison) -> BaselineNews:
@@ -77,15 +72,20 @@ def ratio_text(median_log_ratio: float) -> str:
 
 
 def _headline(comparison: Comparison) -> str:
-    if not any(group.pairs for group in comparison.groups):
+    if not any(group.is_compared for group in comparison.groups):
         return "Against the baseline: no case of this run can be compared with it."
 
-    def count(name: str) -> int:
-        return sum(len(getattr(group, name)) for group in comparison.groups)
+    def count(change: Change, cases: str = "") -> int:
+        singles = sum(len(getattr(group, cases)) for group in comparison.groups) if cases else 0
+        return singles + sum(len(group.scenarios_of(change)) for group in comparison.groups)
 
-    newly, fixed, known = count("newly_collapsed"), count("fixed"), count("still_collapsed")
+    newly, earlier = count(Change.NEW, "newly_collapsed"), count(Change.EARLIER)
+    fixed, later = count(Change.FIXED, "fixed"), count(Change.LATER)
+    known = count(Change.KNOWN, "still_collapsed")
     parts = [f"{newly:,} newly collapsed" if newly else "nothing newly collapsed"]
+    parts += [f"{earlier:,} collapsed earlier"] if earlier else []
     parts += [f"{fixed:,} fixed"] if fixed else []
+    parts += [f"{later:,} collapsed later"] if later else []
     parts += [f"{known:,} known collapse{'' if known == 1 else 's'}"] if known else []
     worse = [group.title for group in comparison.groups if group.is_worse]
     verdict = f"; worse as a whole: {', '.join(worse)}" if worse else ""
@@ -98,12 +98,16 @@ def _group_lines(group: GroupComparison) -> Iterator[str]:
     if group.other_weights:
         yield "not compared: the unedited model is another one; its cases are judged as without a baseline"
         return
+    if group.untried:
+        told = f"{some_of(group.untried)} ended in an error that is not the editor's"
+        yield f"compared on fewer cases: {told}"
     yield from _regressions(group)
     if group.newly_collapsed:
         yield f"newly collapsed: {some_of(group.newly_collapsed)}"
     if group.fixed:
         untaken = f" (in {len(group.untaken):,} of them the edit no longer takes)" if group.untaken else ""
         yield f"fixed: {some_of(group.fixed)}{untaken}"
+    yield from _scenario_lines(group)
     for label, cases in (
         ("known collapses", group.still_collapsed),
         ("another request under the same name, judged as new", group.changed),
@@ -124,4 +128,30 @@ def _regressions(group: GroupComparison) -> Iterator[str]:
         yield f"regression: more edits do not take, {shift_text(group.failures)}"
     if group.perplexity_rose and group.surviving_log_ratio is not None:
         ratio = ratio_text(group.surviving_log_ratio)
-        yield f"regression: ME-PPL rose, median ratio {ratio}, tolerance {1 + group.tolerance:g}"
+        yield f"regression: ME-PPL rose, median ratio {ratio}, tolerance {group.tolerance:g}"
+    for one in (*group.scenarios_of(Change.NEW), *group.scenarios_of(Change.EARLIER)):
+        yield f"regression: {one.name} collapses after {_edits(one.after.collapsed_after)}, {_was(one.before)}"
+
+
+def _scenario_lines(group: GroupComparison) -> Iterator[str]:
+    """What is no regression."""
+    for one in group.scenarios_of(Change.FIXED):
+        yield f"fixed: {one.name} survives {_edits(one.after.planned)}, {_was(one.before)}"
+    for one in group.scenarios_of(Change.LATER):
+        yield f"fixed in part: {one.name} collapses after {_edits(one.after.collapsed_after)}, {_was(one.before)}"
+    for change, label in (
+        (Change.KNOWN, "scenarios known to collapse, after as many edits"),
+        (Change.OTHER, "scenarios with other requests under the same name, judged as new"),
+    ):
+        if found := group.scenarios_of(change):
+            yield f"{label}: {some_of(one.name for one in found)}"
+
+
+def _was(before: ScenarioOutcome) -> str:
+    if before.collapsed_after is None:
+        return f"survived {_edits(before.planned)}"
+    return f"was {before.collapsed_after:,}"
+
+
+def _edits(count: int | None) -> str:
+    return f"{count:,} edit{'' if count == 1 else 's'}"

@@ -13,6 +13,7 @@ from statistics import fmean
 
 from collapse_tests.records import EditQuality, Record, Verdict, badness
 from collapse_tests.report.formatting import Notation, perplexity
+from collapse_tests.report.groups import by_group
 from collapse_tests.report.task_rows import caught_by_tasks_alone
 
 __all__ = [
@@ -71,10 +72,7 @@ class GroupSummary:
 
 def summarise(records: Iterable[Record]) -> list[GroupSummary]:
     """One summary per (model, editor), in the order in which they first occur."""
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        groups.setdefault((record.model, record.editor), []).append(record)
-    return [_summary(model, editor, group) for (model, editor), group in groups.items()]
+    return [_summary(model, editor, group) for (model, editor), group in by_group(records).items()]
 
 
 def worst_cases(records: Iterable[Record], limit: int | None = 10) -> list[Record]:

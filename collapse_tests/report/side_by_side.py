@@ -17,20 +17,30 @@ from collapse_tests.baseline.differences import (
     some_of,
 )
 from collapse_tests.baseline.snapshot import CaseOutcome, Group, Snapshot
-from collapse_tests.report.rows import Rate, median_perplexity
+from collapse_tests.cases import group_key
+from collapse_tests.records import Record
+from collapse_tests.report.rows import Rate, median_perplexity, summarise
 from collapse_tests.verdict.intervals import rate_interval
 from collapse_tests.verdict.regression import Shift, two_sided_p_value
 
-__all__ = ["Contrast", "Entry", "NamedRun", "contrasts", "entries", "run_differences"]
+__all__ = ["Contrast", "Entry", "NamedRun", "Pair", "contrasts", "entries", "run_differences"]
 
 
 @dataclass(frozen=True, slots=True)
 class NamedRun:
-    """A run to compare, with the letter it goes by and where it is from."""
+    """A run to compare.
+
+    Attributes:
+        letter: that it goes by.
+        place: where it is from.
+        snapshot: what it found.
+        records: of its single edits; none of a baseline, which has none.
+    """
 
     letter: str
     place: str
     snapshot: Snapshot
+    records: Sequence[Record] = ()
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,28 @@ class Entry:
 
     run: NamedRun
     name: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Letter of its run and name of its group."""
+        return self.run.letter, self.name
+
+    @cached_property
+    def records(self) -> list[Record]:
+        """Of its cases, one each; none of a baseline."""
+        found = {record.case_id: record for record in self.run.records if group_key(record.case_id) == self.name}
+        return list(found.values())
+
+    @cached_property
+    def quality(self) -> dict[str, Rate]:
+        """Rates of success, generalisation and locality; the latter two are known from records alone."""
+        found = next(iter(summarise(self.records)), None)
+        unknown = Rate(0, 0)
+        return {
+            "success": self.success,
+            "generalisation": found.generalisation if found else unknown,
+            "locality": found.locality if found else unknown,
+        }
 
     @property
     def group(self) -> Group:
@@ -91,6 +123,26 @@ class Entry:
         return {task: _median_score(values) for task, values in scores.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One request that two entries measured.
+
+    Attributes:
+        edit_id: its name.
+        before, after: the two outcomes.
+    """
+
+    edit_id: str
+    before: CaseOutcome
+    after: CaseOutcome
+
+    @property
+    def perplexities(self) -> tuple[float, float] | None:
+        """ME-PPL in both; None where one has none."""
+        before, after = self.before.me_ppl, self.after.me_ppl
+        return None if before is None or after is None else (before, after)
+
+
 @dataclass(frozen=True)
 class Contrast:
     """One entry against the one it is measured by.
@@ -105,6 +157,16 @@ class Contrast:
     entry: Entry
     differences: tuple[Difference, ...]
     barriers: tuple[Difference, ...]
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """The requests that both measured."""
+        before = self.reference.outcomes
+        return [
+            Pair(edit_id, before[edit_id], outcome)
+            for edit_id, outcome in self.entry.outcomes.items()
+            if edit_id in before and before[edit_id].request == outcome.request
+        ]
 
     @cached_property
     def compared(self) -> GroupComparison:
@@ -127,8 +189,9 @@ class Contrast:
 
 
 def entries(runs: Iterable[NamedRun]) -> list[Entry]:
-    """Every model and editor of every run."""
-    return [Entry(run, name) for run in runs for name in run.snapshot.groups]
+    """Every model and editor of every run that made single edits."""
+    found = [Entry(run, name) for run in runs for name in run.snapshot.groups]
+    return [entry for entry in found if entry.cases]
 
 
 def run_differences(runs: Sequence[NamedRun]) -> Iterator[str]:

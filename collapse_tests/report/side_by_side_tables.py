@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.text import Text
 
-from collapse_tests.baseline.differences import some_of
 from collapse_tests.baseline.snapshot import CaseOutcome
-from collapse_tests.records import badness
-from collapse_tests.report.against_baseline import ratio_text
 from collapse_tests.report.formatting import Notation, percentage
 from collapse_tests.report.rows import Rate
-from collapse_tests.report.side_by_side import Contrast, Entry, NamedRun, contrasts, entries, run_differences
+from collapse_tests.report.side_by_side import Contrast, Entry, NamedRun, Pair, contrasts, entries, run_differences
+from collapse_tests.report.side_by_side_lines import (
+    column_names,
+    contrast_lines,
+    contrast_title,
+    differing_cases,
+)
 from collapse_tests.report.tables import VERDICT_STYLES, Column, make_table, name_cell, print_table
-from collapse_tests.verdict.regression import Shift
 
 __all__ = ["print_side_by_side"]
-
-
-@dataclass(frozen=True, slots=True)
-class _CaseRow:
-    """A case that came out differently."""
-
-    edit_id: str
-    before: CaseOutcome
-    after: CaseOutcome
 
 
 def print_side_by_side(runs: Sequence[NamedRun], shown: int, console: Console) -> None:
@@ -52,8 +44,8 @@ def print_side_by_side(runs: Sequence[NamedRun], shown: int, console: Console) -
     console.print()
     print_table(make_table(_columns(found, notation), found, notation, gap=2), console)
     for contrast in contrasts(found):
-        say(_title(contrast), "bold")
-        for line in _lines(contrast):
+        say(contrast_title(contrast), "bold")
+        for line in contrast_lines(contrast):
             say(f"  {line}")
         console.print()
         _print_cases(contrast, shown, notation, console)
@@ -81,57 +73,15 @@ def _columns(found: Sequence[Entry], notation: Notation) -> list[Column[Entry]]:
     ]
 
 
-def _title(contrast: Contrast) -> str:
-    entry, reference = contrast.entry, contrast.reference
-    return f"{_named(entry)} against {_named(reference)}"
-
-
-def _named(entry: Entry) -> str:
-    return f"{entry.run.letter} ({entry.group.title})"
-
-
-def _lines(contrast: Contrast) -> Iterator[str]:
-    for difference in contrast.differences:
-        if difference.what != "editor":
-            yield f"differs: {difference}"
-    if contrast.barriers:
-        names = ", ".join(f"--{difference.what}" for difference in contrast.barriers)
-        yield f"not tested, as a collapse is another thing in each: {names}"
-        return
-    compared = contrast.compared
-    yield f"{compared.pairs:,} requests measured in both"
-    if compared.changed:
-        yield f"another request under the same name, not compared: {some_of(compared.changed)}"
-    if compared.collapses is not None and contrast.collapse_p_value is not None:
-        yield f"collapses: {_shift(compared.collapses, contrast.collapse_p_value)}"
-    if compared.median_log_ratio is not None:
-        yield f"ME-PPL: median ratio {ratio_text(compared.median_log_ratio)}"
-    if compared.failures is not None and contrast.failure_p_value is not None:
-        yield f"edits that do not take: {_shift(compared.failures, contrast.failure_p_value)}"
-
-
-def _shift(shift: Shift, p_value: float) -> str:
-    counts = f"{shift.after:,} of {shift.cases_after:,} against {shift.before:,} of {shift.cases_before:,}"
-    only = f", {shift.worse:,} only here and {shift.better:,} only there" if shift.test == "McNemar" else ""
-    return f"{counts}{only} (exact {shift.test} test, two-sided p = {p_value:.2g})"
-
-
 def _print_cases(contrast: Contrast, shown: int, notation: Notation, console: Console) -> None:
-    if contrast.barriers:
-        return
-    rows = _differing(contrast)
+    rows = differing_cases(contrast)
     if not rows or not shown:
         return
     listed = rows[:shown]
     head = f"other verdicts, {len(listed):,} of {len(rows):,}"
     console.print(Text(head, style="bold"))
-    there, here = contrast.reference, contrast.entry
-    names = (
-        (there.run.letter, here.run.letter)
-        if there.run is not here.run
-        else (notation.show(there.group.editor), notation.show(here.group.editor))
-    )
-    columns: list[Column[_CaseRow]] = [
+    names = [notation.show(name) for name in column_names(contrast)]
+    columns: list[Column[Pair]] = [
         Column("request", lambda row: name_cell(row.edit_id, notation), "left", elastic=True),
         Column(names[0], lambda row: _verdict(row.before), "left"),
         Column("ME-PPL", lambda row: Text(notation.perplexity(row.before.me_ppl))),
@@ -139,23 +89,6 @@ def _print_cases(contrast: Contrast, shown: int, notation: Notation, console: Co
         Column("ME-PPL", lambda row: Text(notation.perplexity(row.after.me_ppl))),
     ]
     print_table(make_table(columns, listed, notation), console)
-
-
-def _differing(contrast: Contrast) -> list[_CaseRow]:
-    """The requests with two verdicts, the highest ME-PPL first."""
-    before, after = contrast.reference.outcomes, contrast.entry.outcomes
-    rows = [
-        _CaseRow(edit_id, before[edit_id], outcome)
-        for edit_id, outcome in after.items()
-        if edit_id in before
-        and before[edit_id].request == outcome.request
-        and before[edit_id].verdict is not outcome.verdict
-    ]
-    return sorted(rows, key=lambda row: max(_badness(row.before), _badness(row.after)), reverse=True)
-
-
-def _badness(outcome: CaseOutcome) -> tuple[bool, float]:
-    return badness(0.0 if outcome.me_ppl is None else outcome.me_ppl)
 
 
 def _verdict(outcome: CaseOutcome) -> Text:

@@ -59,11 +59,12 @@ def _page(folder: Path) -> Path:
 
 
 def _is_outdated(file: Path, folder: Path) -> bool:
+    from collapse_tests.report.baseline_news import NEWS_FILE
     from collapse_tests.report.store import DETAILS_FILE, RECORDS_FILE, SEQUENCES_FILE
 
     if not file.is_file():
         return True
-    sources = [folder / name for name in (RECORDS_FILE, SEQUENCES_FILE, DETAILS_FILE)]
+    sources = [folder / name for name in (RECORDS_FILE, SEQUENCES_FILE, DETAILS_FILE, NEWS_FILE)]
     return any(source.is_file() and source.stat().st_mtime > file.stat().st_mtime for source in sources)
 
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from collapse_tests.records import badness
+from collapse_tests.settings import DEFAULT_BASELINE_TOLERANCE
 from collapse_tests.verdict.exact import drop_p_value
 
 __all__ = [
-    "MEDIAN_TOLERANCE",
     "PAIRED_SHARE",
     "REGRESSION_ALPHA",
     "Shift",
@@ -27,9 +27,6 @@ __all__ = [
 
 #: How often a run that is no worse may count as worse, for each test made.
 REGRESSION_ALPHA = 0.01
-
-#: How much the median ratio of ME-PPL may exceed 1. Rounding, other kernels and another order of sums stay far below.
-MEDIAN_TOLERANCE = 0.05
 
 #: Share of the smaller run's cases that both must have for pairs to be compared; below it all cases are.
 PAIRED_SHARE = 0.5
@@ -144,6 +141,6 @@ def median_log_ratio(pairs: Iterable[tuple[float, float]]) -> float | None:
     return math.inf if math.isnan(middle) else middle
 
 
-def is_median_worse(median: float | None, tolerance: float = MEDIAN_TOLERANCE) -> bool:
-    """Whether a median of log ratios is beyond the tolerance; None is not, as nothing was measured."""
-    return median is not None and not median <= math.log1p(tolerance)
+def is_median_worse(median: float | None, tolerance: float = DEFAULT_BASELINE_TOLERANCE) -> bool:
+    """Whether a median of log ratios is above that of the ratio `tolerance`; None is not, as nothing was measured."""
+    return median is not None and not median <= math.log(tolerance)

@@ -8,13 +8,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from collapse_tests.report_tool.main import app
 from fixtures.pytester_cases import FACTS, GateProject
 
 COLLAPSES = "tiny-gpt2-rome-facts:0002"
 STABLE = "tiny-gpt2-rome-facts:0000"
 INEFFECTIVE = "tiny-gpt2-rome-facts:0003"
 GROUP = "tiny-gpt2-rome"
+SCENARIO = "tiny-gpt2-rome-scenario:order"
+
+#: The machine fails at the first case.
+BROKEN_MACHINE = """
+from collapse_tests.case_records import error_record
+from collapse_tests.engine.gate import Gate, Outcome
+from collapse_tests.errors import InfrastructureError
+
+run = Gate.outcome
+
+def outcome(self, case):
+    found = run(self, case)
+    if case.edit_id != "facts:0000":
+        return found
+    return Outcome(error_record(case, self.settings, self.worker, InfrastructureError("the disk is gone")))
+
+Gate.outcome = outcome
+"""
 
 Run = Callable[..., pytest.RunResult]
 
@@ -252,7 +272,9 @@ def test_an_error_of_the_infrastructure_leaves_the_baseline(
 def test_a_worker_that_dies_leaves_the_baseline(gate_project: GateProject) -> None:
     (gate_project.path / "deadly.py").write_text("import os\ndef dies(model, tokenizer, request):\n    os._exit(3)\n")
 
-    result = gate_project.run_apart("--baseline", "b.json", "--update-baseline", "-n", "1", editor="deadly:dies")
+    words = ("--baseline", "b.json", "--update-baseline", "-n", "1", "--max-worker-restart", "0")
+
+    result = gate_project.run_apart(*words, editor="deadly:dies")
 
     assert section(result)[0].startswith("The baseline is left as it is: ")
     assert "without a record" in section(result)[0]
@@ -310,6 +332,140 @@ def test_the_ini_file_names_a_baseline_beside_it(document: dict[str, Any], gate_
     result = gate_project.pytester.runpytest_inprocess(*words)
 
     result.assert_outcomes(passed=3, xfailed=1)
+
+
+@pytest.fixture
+def with_scenario(gate_project: GateProject) -> dict[str, Any]:
+    """The baseline of a run of a scenario beside single edits; the second edit of it collapses the model."""
+    gate_project.write_facts([FACTS[1], FACTS[0], FACTS[2], FACTS[3]], "order.jsonl")
+    gate_project.run("--baseline", "b.json", "--update-baseline", "--scenario", "order.jsonl")
+    found: dict[str, Any] = json.loads((gate_project.path / "b.json").read_text())
+    return found
+
+
+def test_a_scenario_is_in_the_baseline_and_its_collapse_known(with_scenario: dict[str, Any], run: Run) -> None:
+    assert with_scenario["scenarios"][SCENARIO] | {"requests": ""} == {
+        "verdict": "collapsed",
+        "collapsed_after": 2,
+        "planned": 4,
+        "requests": "",
+    }
+    assert with_scenario["settings"]["scenarios"] == ["order.jsonl"]
+
+    result = run(with_scenario, "--scenario", "order.jsonl", "-rx")
+
+    result.assert_outcomes(passed=3, xfailed=2)
+    assert result.ret == pytest.ExitCode.OK
+    reason = "known collapse: after 2 edits, in the baseline after 2 edits"
+    result.stdout.fnmatch_lines([f"XFAIL *scenario:order* - {reason}"])
+    assert section(result)[-1] == "Against the baseline: nothing newly collapsed, 2 known collapses."
+
+
+@pytest.mark.parametrize(
+    ("before", "note", "line"),
+    [
+        (
+            {"collapsed_after": 4},
+            "earlier than in the baseline: there the model collapsed after 4 edits",
+            "regression: scenario:order collapses after 2 edits, was 4",
+        ),
+        (
+            {"collapsed_after": None, "verdict": "stable"},
+            "new against the baseline: there the model survived 4 edits",
+            "regression: scenario:order collapses after 2 edits, survived 4 edits",
+        ),
+    ],
+)
+@pytest.mark.parametrize("run", [()], indirect=True, ids=["alone"])
+def test_a_scenario_that_got_worse_fails(
+    with_scenario: dict[str, Any], run: Run, before: dict[str, Any], note: str, line: str
+) -> None:
+    with_scenario["scenarios"][SCENARIO] |= before
+
+    result = run(with_scenario, "--scenario", "order.jsonl")
+
+    result.assert_outcomes(passed=3, xfailed=1, failed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([f"  note *{note}"])
+    assert line in section(result)
+
+
+def test_a_scenario_that_got_better_is_celebrated_and_kept(
+    with_scenario: dict[str, Any], gate_project: GateProject
+) -> None:
+    with_scenario["scenarios"][SCENARIO] |= {
+        "collapsed_after": 1,
+        "requests": with_scenario["scenarios"][SCENARIO]["requests"][:4],
+    }
+    file = gate_project.path / "b.json"
+    file.write_text(json.dumps(with_scenario))
+
+    words = gate_project.words("--baseline", "b.json", "--update-baseline", "--scenario", "order.jsonl")
+    place = words.index("--edits")
+    result = gate_project.pytester.runpytest_inprocess(*words[:place], *words[place + 2 :])
+
+    result.assert_outcomes(xfailed=1)
+    assert "fixed in part: scenario:order collapses after 2 edits, was 1" in section(result)
+    assert "Baseline written: b.json, 1 scenario of this run, 4 kept that it did not run." in section(result)
+    kept = json.loads(file.read_text())
+    assert kept["scenarios"][SCENARIO]["collapsed_after"] == 2
+    assert len(kept["cases"]) == 4
+    assert kept["settings"]["edits"] == ["facts.jsonl"]
+
+
+def test_a_page_that_is_made_again_is_the_same(document: dict[str, Any], gate_project: GateProject) -> None:
+    for case in document["cases"].values():
+        case["me_ppl"] /= 1.2
+    (gate_project.path / "b.json").write_text(json.dumps(document))
+    gate_project.run("--baseline", "b.json", "--update-baseline", "-o", "collapse_html=true")
+    folder = gate_project.run_directories()[-1]
+    page = (folder / "report.html").read_bytes()
+    assert b"regression: ME-PPL rose, median ratio 1.2, tolerance 1.05" in page
+
+    done = CliRunner().invoke(app, ["html", str(folder), "--out", str(gate_project.path / "again.html")])
+
+    assert done.exit_code == 0
+    assert (gate_project.path / "again.html").read_bytes() == page
+
+
+@pytest.mark.parametrize("run", [()], indirect=True, ids=["alone"])
+@pytest.mark.parametrize(("tolerance", "code"), [("1.25", pytest.ExitCode.OK), ("1.15", pytest.ExitCode.TESTS_FAILED)])
+def test_the_tolerance_is_an_option(document: dict[str, Any], run: Run, tolerance: str, code: int) -> None:
+    for case in document["cases"].values():
+        case["me_ppl"] /= 1.2
+
+    result = run(document, "--baseline-tolerance", tolerance)
+
+    assert result.ret == code
+
+
+def test_a_regression_among_what_ran_counts_though_the_machine_failed(
+    document: dict[str, Any], gate_project: GateProject
+) -> None:
+    for case in document["cases"].values():
+        case["me_ppl"] /= 1.2
+    (gate_project.path / "b.json").write_text(json.dumps(document))
+    (gate_project.path / "conftest.py").write_text(BROKEN_MACHINE)
+
+    result = gate_project.run_apart("--baseline", "b.json")
+
+    result.assert_outcomes(passed=2, failed=1, xfailed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert section(result)[1:3] == [
+        "compared on fewer cases: facts:0000 ended in an error that is not the editor's",
+        "regression: ME-PPL rose, median ratio 1.2, tolerance 1.05",
+    ]
+
+
+def test_a_machine_that_failed_without_a_regression_is_worth_another_try(
+    document: dict[str, Any], gate_project: GateProject
+) -> None:
+    (gate_project.path / "conftest.py").write_text(BROKEN_MACHINE)
+
+    result = gate_project.run_apart("--baseline", "b.json")
+
+    assert result.ret == 10
+    assert "compared on fewer cases: facts:0000 ended in an error that is not the editor's" in section(result)
 
 
 @pytest.mark.parametrize("riskiest", [False, True])

@@ -8,16 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from collapse_tests.records import Record
-from collapse_tests.report.html.run_data import Changes, read_beside
+from collapse_tests.report.html.run_data import read_beside
 from collapse_tests.report.html.texts import visible
 from collapse_tests.sequence_record import SequenceRecord
 
 __all__ = ["write_at_the_end"]
 
 
-def write_at_the_end(
-    folder: Path, records: Sequence[Record], sequences: Sequence[SequenceRecord], changes: Changes | None
-) -> str:
+def write_at_the_end(folder: Path, records: Sequence[Record], sequences: Sequence[SequenceRecord]) -> str:
     """Write the page beside the records of a run, and say in one line where it is.
 
     Whatever goes wrong is in that line and nowhere else: the run has its outcome already.
@@ -26,7 +24,6 @@ def write_at_the_end(
         folder: of the run.
         records: of all its cases.
         sequences: of all its scenarios and searches.
-        changes: against the baseline, if there is one.
     """
     try:
         with warnings.catch_warnings():
@@ -34,7 +31,7 @@ def write_at_the_end(
             from collapse_tests.report.html.rendering import REPORT_FILE, write_page
 
             file = folder / REPORT_FILE
-            write_page(read_beside(folder, records, sequences), file, changes)
+            write_page(read_beside(folder, records, sequences), file)
     except Exception as error:
         why = str(error) or type(error).__name__
         return f"warning: no page was written ({visible(why)}); the records are in {visible(os.path.relpath(folder))}"

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from collapse_tests.case_detail import CaseDetail, SentenceChange
 from collapse_tests.records import Record, Verdict, badness
 from collapse_tests.report.formatting import perplexity
+from collapse_tests.report.groups import by_group
 from collapse_tests.report.html.distribution import Distribution, Standing, Strip, distributions, numbers_of
 from collapse_tests.report.html.nearest import NearestStable
 from collapse_tests.report.html.reruns import Reruns
 from collapse_tests.report.html.run_data import RunData
-from collapse_tests.report.html.texts import NOTATION, cut, edit, shown, visible
+from collapse_tests.report.html.texts import NOTATION, cut, distinct, edit, shown, visible
 from collapse_tests.report.message import task_row
 from collapse_tests.report.rows import error_cases, growth, worst_cases
 
@@ -111,9 +112,10 @@ def failing_view(run: RunData) -> FailingView:
     taken = _taken(failed)
     groups = _groups(run.records, {(record.model, record.editor) for record in taken})
     reruns = Reruns(run.environment)
+    names = distinct(shown(record.case_id, 120) for record in taken)  # long ones may differ in their middle alone
     cases = [
-        _case(index, record, groups[record.model, record.editor], run.details.get(record.case_id), reruns)
-        for index, record in enumerate(taken, start=1)
+        _case(index, name, record, groups[record.model, record.editor], run.details.get(record.case_id), reruns)
+        for index, (name, record) in enumerate(zip(names, taken, strict=True), start=1)
     ]
     # By its drawing's id, as every case of a group has the same.
     strips = {standing.strip.id: standing.strip for case in cases for standing in case.standings}
@@ -143,23 +145,20 @@ def _taken(failed: Sequence[Record]) -> list[Record]:
 
 
 def _groups(records: Sequence[Record], wanted: set[tuple[str, str]]) -> dict[tuple[str, str], _Group]:
-    members: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        if (record.model, record.editor) in wanted:
-            members.setdefault((record.model, record.editor), []).append(record)
+    members = by_group(record for record in records if (record.model, record.editor) in wanted)
     return {
         key: _Group(distributions(own, f"strip-{index}"), NearestStable(own))
         for index, (key, own) in enumerate(members.items())
     }
 
 
-def _case(index: int, record: Record, group: _Group, detail: CaseDetail | None, reruns: Reruns) -> CaseView:
+def _case(index: int, name: str, record: Record, group: _Group, detail: CaseDetail | None, reruns: Reruns) -> CaseView:
     is_error = record.verdict is Verdict.ERROR
     numbers = numbers_of(record)
     rerun = reruns.of(record)
     return CaseView(
         anchor=f"case-{index}",
-        case_id=shown(record.case_id, 120),
+        case_id=name,
         verdict=record.verdict.value,
         headline=edit(record.request, 120),
         reasons=_why(record),

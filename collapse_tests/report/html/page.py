@@ -10,9 +10,10 @@ from collapse_tests.report.html.cases import case_table
 from collapse_tests.report.html.charts.gallery import Gallery, gallery
 from collapse_tests.report.html.failing import FailingView, failing_view
 from collapse_tests.report.html.nearest import HOW_NEAR
-from collapse_tests.report.html.run_data import Changes, RunData
+from collapse_tests.report.html.run_data import RunData
 from collapse_tests.report.html.summary import (
     RateView,
+    certificates,
     group_table,
     rates,
     sentences,
@@ -38,6 +39,7 @@ class PageView:
         tone: the worst verdict.
         sentences: the verdict of the run, in words.
         rates: collapse rates with their intervals.
+        certificates: what cases without a collapse are worth, a line each.
         changes: headline and further lines against a baseline, or None.
         problems: what was wrong with the run's files.
         charts: of the run.
@@ -52,6 +54,7 @@ class PageView:
     tone: str
     sentences: Sequence[str]
     rates: Sequence[RateView]
+    certificates: Sequence[str]
     changes: tuple[str, Sequence[str]] | None
     problems: Sequence[str]
     charts: Gallery
@@ -64,8 +67,8 @@ class PageView:
     facts: Sequence[tuple[str, str]]
 
 
-def page_view(run: RunData, changes: Changes | None = None) -> PageView:
-    """The page of a run, with what changed against a baseline if that is known."""
+def page_view(run: RunData) -> PageView:
+    """The page of a run."""
     records, sequences = run.records, run.sequences
     groups, tasks = summarise(records), summarise_tasks(records)
     charts, failing = gallery(run, tasks), failing_view(run)
@@ -76,7 +79,8 @@ def page_view(run: RunData, changes: Changes | None = None) -> PageView:
         tone=tone(records, sequences).value if records or sequences else "",
         sentences=sentences(records, sequences),
         rates=rates(groups),
-        changes=None if changes is None else (cut(changes.headline), [cut(line) for line in changes.lines]),
+        certificates=certificates(groups, run.environment),
+        changes=None if run.news is None else (cut(run.news.headline), [cut(line) for line in run.news.lines]),
         problems=[cut(problem) for problem in run.problems],
         charts=charts,
         cases=case_table(records, charts.scatter, failing.anchors) if records else None,

@@ -6,7 +6,7 @@ import base64
 import gc
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -16,28 +16,46 @@ from collapse_tests import __version__
 from collapse_tests.cache import atomic_write_text
 from collapse_tests.errors import InfrastructureError
 from collapse_tests.report.html.bundle import javascript_bundle
+from collapse_tests.report.html.charts.chart import Chart
 from collapse_tests.report.html.charts.palette import VERDICT_COLOURS, config
+from collapse_tests.report.html.comparison import ComparisonView, comparison_view
 from collapse_tests.report.html.page import PageView, page_view
-from collapse_tests.report.html.run_data import Changes, RunData
+from collapse_tests.report.html.run_data import RunData
+from collapse_tests.report.side_by_side import NamedRun
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["REPORT_FILE", "embedded_json", "render_page", "write_page"]
+__all__ = ["REPORT_FILE", "embedded_json", "render_comparison", "render_page", "write_comparison", "write_page"]
 
 REPORT_FILE = "report.html"
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_page(run: RunData, file: Path, changes: Changes | None = None) -> None:
+def write_page(run: RunData, file: Path) -> None:
     """Write the page of a run to `file`, in place of what is there.
 
     Raises:
         InfrastructureError: it cannot be made or written.
     """
     with _without_collections():
-        text = render_page(page_view(run, changes))
+        text = render_page(page_view(run))
+    _write(file, text)
+
+
+def write_comparison(runs: Sequence[NamedRun], file: Path) -> None:
+    """Write the page of runs side by side to `file`, in place of what is there.
+
+    Raises:
+        InfrastructureError: it cannot be made or written.
+    """
+    with _without_collections():
+        text = render_comparison(comparison_view(runs))
+    _write(file, text)
+
+
+def _write(file: Path, text: str) -> None:
     try:
         atomic_write_text(file, text)
     except OSError as error:
@@ -47,15 +65,29 @@ def write_page(run: RunData, file: Path, changes: Changes | None = None) -> None
 
 
 def render_page(view: PageView) -> str:
-    """The page as text that UTF-8 can hold.
-
-    Scripts are allowed by their digests alone, so that nothing else on the page would run even if it were taken for
-    a script; nothing may be loaded from anywhere.
+    """The page of a run as text that UTF-8 can hold.
 
     Raises:
         InfrastructureError: the JavaScript of charts cannot be made.
     """
-    charts = view.charts.charts
+    return _rendered("report.html.j2", view, view.charts.charts)
+
+
+def render_comparison(view: ComparisonView) -> str:
+    """The page of runs side by side, likewise.
+
+    Raises:
+        InfrastructureError: likewise.
+    """
+    return _rendered("comparison.html.j2", view, view.charts)
+
+
+def _rendered(template: str, view: PageView | ComparisonView, charts: Sequence[Chart]) -> str:
+    """A page.
+
+    Scripts are allowed by their digests alone, so that nothing else on the page would run even if it were taken for
+    a script; nothing may be loaded from anywhere.
+    """
     bundle = javascript_bundle() if charts else ""
     script = (_TEMPLATES / "page.js").read_text("utf-8")
     sources = " ".join(f"'sha256-{_digest(text)}'" for text in (bundle, script) if text)
@@ -66,7 +98,7 @@ def render_page(view: PageView) -> str:
     }
     from markupsafe import Markup
 
-    return _template().render(
+    return _template(template).render(
         page=view,
         version=__version__,
         policy=policy,
@@ -100,8 +132,8 @@ def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
-@lru_cache(maxsize=1)
-def _template() -> Template:
+@lru_cache
+def _template(name: str) -> Template:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -111,4 +143,4 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)

@@ -56,6 +56,8 @@ def _value(name: str, value: Any) -> Any:
         return tuple(Override(**one) for one in value)
     if name == "downstream":
         return Downstream(value)
+    if name == "shard":
+        return None  # a part of all tests, where a command is for one
     if name in _PATHS:
         return None if value is None else Path(value)
     if name in ("ppl_limit", "suspect_growth", "machine_budget"):

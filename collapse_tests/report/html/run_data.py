@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from collapse_tests.case_detail import CaseDetail
 from collapse_tests.errors import CollapseError, UsageError
 from collapse_tests.records import Record
+from collapse_tests.report.baseline_news import BaselineNews, read_news
 from collapse_tests.report.store import (
     ENVIRONMENT_FILE,
     RECORDS_FILE,
@@ -21,19 +22,7 @@ from collapse_tests.report.store import (
 )
 from collapse_tests.sequence_record import SequenceRecord
 
-__all__ = ["Changes", "RunData", "read_beside", "read_run"]
-
-
-class Changes(Protocol):
-    """What is new in a run against another one, ready to be shown."""
-
-    @property
-    def headline(self) -> str:
-        """In one sentence."""
-
-    @property
-    def lines(self) -> Sequence[str]:
-        """Further sentences, possibly none."""
+__all__ = ["RunData", "read_beside", "read_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +36,7 @@ class RunData:
         details: more about some of its cases, by case id.
         environment: what it ran on; empty where that is not known.
         problems: what was wrong with its files, a sentence each.
+        news: what changed against its baseline, if it had one.
     """
 
     name: str
@@ -55,6 +45,7 @@ class RunData:
     details: Mapping[str, CaseDetail] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     problems: Sequence[str] = ()
+    news: BaselineNews | None = None
 
 
 def read_run(path: Path) -> RunData:
@@ -89,8 +80,13 @@ def read_beside(
     except CollapseError as error:
         found.append(f"{error}; the page does without")
     environment = _environment(folder / ENVIRONMENT_FILE, found)
+    news = None
+    try:
+        news = read_news(folder)
+    except CollapseError as error:
+        found.append(f"{error}; the page does without")
     by_id = {detail.case_id: detail for detail in details}
-    return RunData(folder.resolve().name, records, sequences, by_id, environment, tuple(found))
+    return RunData(folder.resolve().name, records, sequences, by_id, environment, tuple(found), news)
 
 
 def _environment(file: Path, problems: list[str]) -> Mapping[str, Any]:

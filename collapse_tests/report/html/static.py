@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from collapse_tests.report.html.charts.palette import config
 from collapse_tests.report.html.run_data import RunData
 from collapse_tests.report.task_rows import summarise_tasks
 
-__all__ = ["FORMATS", "figure_bytes", "write_figures"]
+__all__ = ["FORMATS", "figure_bytes", "write_charts", "write_figures"]
 
 FORMATS = ("png", "svg")
 
@@ -36,9 +36,17 @@ def write_figures(run: RunData, folder: Path, formats: Sequence[str] = FORMATS) 
     Raises:
         InfrastructureError: a chart cannot be drawn or written.
     """
-    found = gallery(run, summarise_tasks(run.records))
+    return write_charts(single_figures(gallery(run, summarise_tasks(run.records))), folder, formats)
+
+
+def write_charts(charts: Iterable[Chart], folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Write some charts; see `write_figures`.
+
+    Raises:
+        InfrastructureError: a chart cannot be drawn or written.
+    """
     files = []
-    for chart in single_figures(found):
+    for chart in charts:
         for name in formats:
             file = folder / f"{chart.id}.{name}"
             data = figure_bytes(chart, name)

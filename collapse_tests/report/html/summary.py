@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from collapse_tests.records import Record, Verdict
+from collapse_tests.report.certificates import certificate_lines
 from collapse_tests.report.html.table_view import (
     Cell,
     Heading,
@@ -16,14 +18,26 @@ from collapse_tests.report.html.table_view import (
     rate_cell,
     text_cell,
 )
-from collapse_tests.report.html.texts import share, shown
-from collapse_tests.report.rows import GroupSummary, verdict_sentence
+from collapse_tests.report.html.texts import cut, share, shown
+from collapse_tests.report.rows import GroupSummary, Rate, verdict_sentence
 from collapse_tests.report.sequences import edits_made, sequences_sentence, worst_me_ppl
+from collapse_tests.report.side_by_side import Entry
 from collapse_tests.report.task_rows import TaskSummary
 from collapse_tests.sequence_record import SequenceRecord
 from collapse_tests.verdict.intervals import rate_interval
 
-__all__ = ["CONFIDENCE", "RateView", "group_table", "rates", "sentences", "sequence_table", "task_table", "tone"]
+__all__ = [
+    "CONFIDENCE",
+    "RateView",
+    "certificates",
+    "group_table",
+    "rates",
+    "rates_of_runs",
+    "sentences",
+    "sequence_table",
+    "task_table",
+    "tone",
+]
 
 CONFIDENCE = 0.95
 
@@ -41,6 +55,7 @@ class RateView:
         rate: share of 1; None where n is 0.
         low, high: exact interval of the rate.
         text: rate and interval in words.
+        run: letter of the run; empty where there is one alone.
     """
 
     model: str
@@ -52,6 +67,7 @@ class RateView:
     low: float
     high: float
     text: str
+    run: str = ""
 
 
 def sentences(records: Sequence[Record], sequences: Sequence[SequenceRecord]) -> list[str]:
@@ -72,12 +88,35 @@ def rates(groups: Sequence[GroupSummary]) -> list[RateView]:
     return [_rate(group) for group in groups]
 
 
+def rates_of_runs(entries: Sequence[Entry]) -> list[RateView]:
+    """One per run, model and editor."""
+    return [
+        _rate_view(entry.group.model, entry.group.editor, entry.collapses, entry.errors, entry.run.letter)
+        for entry in entries
+    ]
+
+
+def certificates(groups: Sequence[GroupSummary], environment: Mapping[str, Any]) -> list[str]:
+    """What cases without a collapse are worth, as the terminal says it.
+
+    None where requests were picked by their risk, or where it is not known whether they were.
+    """
+    settings = environment.get("settings")
+    drawn = isinstance(settings, Mapping) and settings.get("riskiest", "unknown") is None
+    return [cut(line) for line in certificate_lines(groups)] if drawn else []
+
+
 def _rate(group: GroupSummary) -> RateView:
     errors = group.verdicts[Verdict.ERROR]
-    hits, n = group.verdicts[Verdict.COLLAPSED], group.cases - errors
+    found = Rate(group.verdicts[Verdict.COLLAPSED], group.cases - errors)
+    return _rate_view(group.model, group.editor, found, errors)
+
+
+def _rate_view(model: str, editor: str, found: Rate, errors: int, run: str = "") -> RateView:
+    hits, n = found.hits, found.n
     low, high = rate_interval(hits, n, CONFIDENCE)
     text = "nothing was learnt" if n == 0 else f"{share(hits / n)} ({share(low)} to {share(high)})"
-    return RateView(shown(group.model), shown(group.editor), hits, n, errors, hits / n if n else None, low, high, text)
+    return RateView(shown(model), shown(editor), hits, n, errors, hits / n if n else None, low, high, text, run)
 
 
 def group_table(groups: Sequence[GroupSummary]) -> TableView:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 
+from collapse_tests.baseline.scenarios import ScenarioOutcome
 from collapse_tests.baseline.snapshot import CaseOutcome, Group, Snapshot
 from collapse_tests.records import EditQuality, Perplexity, Record, TaskResult, TaskVerdict, Verdict
+from collapse_tests.sequence_record import SequenceKind, SequenceRecord, SequenceStep
 
 STABLE, COLLAPSED, INEFFECTIVE, ERROR = Verdict.STABLE, Verdict.COLLAPSED, Verdict.INEFFECTIVE, Verdict.ERROR
 
@@ -46,9 +48,41 @@ def outcome(verdict: Verdict = STABLE, me_ppl: float | None = 200.0, **changes: 
     return CaseOutcome(verdict=verdict, me_ppl=me_ppl, **fields)
 
 
-def snapshot(cases: Mapping[str, CaseOutcome], **facts: Any) -> Snapshot:
-    """A run of ROME on the model `tiny`; cases are named by their edit ids."""
-    return Snapshot(FACTS | facts, {"tiny-rome": ROME}, {f"tiny-rome-{name}": one for name, one in cases.items()})
+def snapshot(
+    cases: Mapping[str, CaseOutcome], scenarios: Mapping[str, ScenarioOutcome] | None = None, /, **facts: Any
+) -> Snapshot:
+    """A run of ROME on the model `tiny`; cases are named by their edit ids, scenarios by their sets."""
+    named = {f"tiny-rome-scenario:{name}": one for name, one in (scenarios or {}).items()}
+    groups = {"tiny-rome": ROME}
+    return Snapshot(FACTS | facts, groups, {f"tiny-rome-{name}": one for name, one in cases.items()}, named)
+
+
+def scenario_outcome(collapsed_after: int | None = None, planned: int = 9, **changes: Any) -> ScenarioOutcome:
+    """Edits in sequence, each of a request with the digest `aaaa`."""
+    fields: dict[str, Any] = {
+        "requests": "aaaa" * (collapsed_after or planned),
+        "verdict": STABLE if collapsed_after is None else COLLAPSED,
+    }
+    return ScenarioOutcome(**({"planned": planned, "collapsed_after": collapsed_after} | fields | changes))
+
+
+def scenario_record(me_ppl: Sequence[float], planned: int = 3, **changes: Any) -> SequenceRecord:
+    """A scenario of the model `tiny` under `rome`; it ends with the first ME-PPL at or above 1000."""
+    found = [Perplexity(value, value, sentences=2, tokens=9) for value in me_ppl]
+    steps = [SequenceStep(f"f:{n}", one, True, n, n, 0.1, 1.0) for n, one in enumerate(found)]
+    after = next((n for n, value in enumerate(me_ppl, start=1) if not value < 1000), None)
+    fields: dict[str, Any] = {
+        "case_id": "tiny-rome-scenario:f",
+        "kind": SequenceKind.SCENARIO,
+        "verdict": STABLE if after is None else COLLAPSED,
+        "steps": tuple(steps),
+        "collapsed_after": after,
+        "planned": planned,
+        "requests": tuple({"prompt": f"{n} is", "subject": f"{n}", "target_new": "soup"} for n in range(len(steps))),
+        "model_digest": "d1g35t",
+        "ppl_limit": 1000.0,
+    }
+    return SequenceRecord(**({"model": "tiny", "editor": "rome", "name": "f"} | fields | changes))
 
 
 _perplexities = st.one_of(

@@ -11,7 +11,18 @@ from collapse_tests.baseline.file import baseline_text, read_baseline, write_bas
 from collapse_tests.baseline.snapshot import CaseOutcome, Group, Snapshot, snapshot_of
 from collapse_tests.errors import InfrastructureError, UsageError
 from collapse_tests.records import Record, badness
-from tests.unit.baseline.cases import COLLAPSED, ERROR, FACTS, INEFFECTIVE, ROME, outcome, record, runs, snapshot
+from tests.unit.baseline.cases import (
+    COLLAPSED,
+    ERROR,
+    FACTS,
+    INEFFECTIVE,
+    ROME,
+    outcome,
+    record,
+    runs,
+    scenario_outcome,
+    snapshot,
+)
 
 
 @pytest.fixture
@@ -131,6 +142,47 @@ def test_a_file_in_another_layout_is_read(file: Path) -> None:
     file.write_text("\ufeff" + json.dumps(GOOD, indent=4), encoding="utf-8")
 
     assert read_baseline(file).cases["m-e-f:0"] == CaseOutcome("r", outcome().verdict, 2.5, None, {})
+
+
+def test_scenarios_have_lines_of_their_own(file: Path) -> None:
+    scenarios = {"hard": scenario_outcome(4), "soft": scenario_outcome(), "odd": scenario_outcome(verdict=ERROR)}
+    write_baseline(file, snapshot({}, scenarios))
+
+    read = read_baseline(file)
+
+    assert read.scenarios == {f"tiny-rome-scenario:{name}": scenarios[name] for name in ("hard", "soft")}
+    assert baseline_text(read) == file.read_text()
+    lines = [line for line in file.read_text().splitlines() if "scenario:" in line]
+    assert lines[0] == (
+        '"tiny-rome-scenario:hard": {"verdict": "collapsed", "collapsed_after": 4, "planned": 9, '
+        '"requests": "aaaaaaaaaaaaaaaa"},'
+    )
+
+
+def test_a_file_without_scenarios_is_as_it_always_was(file: Path) -> None:
+    write_baseline(file, snapshot({"hard:0001": outcome()}))
+
+    assert list(json.loads(file.read_text())) == ["schema", "settings", "groups", "cases"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"planned": None}, "planned is missing"),
+        ({"planned": True}, "planned True is no number of edits"),
+        ({"collapsed_after": 0}, "collapsed_after 0 is no number of edits"),
+        ({"collapsed_after": 2.5}, "is no number of edits"),
+        ({"collapsed_after": None}, "does not go with the verdict collapsed"),
+        ({"verdict": "stable"}, "collapsed_after 2 does not go with the verdict stable"),
+        ({"requests": ["aaaa"]}, "are no digest"),
+    ],
+)
+def test_a_scenario_that_cannot_be_is_refused(file: Path, fields: dict[str, object], message: str) -> None:
+    good = {"verdict": "collapsed", "collapsed_after": 2, "planned": 3, "requests": "aaaabbbb"}
+    file.write_text(json.dumps(GOOD | {"scenarios": {"m-e-scenario:f": good | fields}}, indent=1))
+
+    with pytest.raises(UsageError, match=rf"baseline\.json:\d+: case 'm-e-scenario:f': .*{message}"):
+        read_baseline(file)
 
 
 @pytest.mark.parametrize(

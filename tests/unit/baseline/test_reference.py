@@ -10,7 +10,7 @@ from collapse_tests.baseline.file import write_baseline
 from collapse_tests.baseline.reference import reference_for
 from collapse_tests.errors import UsageError
 from collapse_tests.settings import Downstream, Settings
-from tests.unit.baseline.cases import outcome, snapshot
+from tests.unit.baseline.cases import outcome, scenario_outcome, snapshot
 
 RUN = Settings(("rome",))
 
@@ -77,12 +77,32 @@ def test_what_forbids_a_comparison_is_refused(settings: Settings, changes: dict[
     assert made_anew.barriers
 
 
-def test_runs_without_single_edits_have_nothing_to_compare(settings: Settings) -> None:
-    only_sequences = replace(settings, edits=(), ppl_limit=5.0, scenarios=("hard",))
+def test_runs_of_searches_alone_have_nothing_to_compare(settings: Settings) -> None:
+    only_searches = replace(settings, edits=(), ppl_limit=5.0, machines=("hard",))
 
-    assert reference_for(only_sequences) is None
-    with pytest.raises(UsageError, match="--update-baseline keeps single edits and this run makes none"):
-        reference_for(replace(only_sequences, update_baseline=True))
+    assert reference_for(only_searches) is None
+    with pytest.raises(UsageError, match="--update-baseline keeps single edits and scenarios and this run makes none"):
+        reference_for(replace(only_searches, update_baseline=True))
+
+
+def test_runs_of_scenarios_alone_need_a_baseline_that_has_some(settings: Settings) -> None:
+    only_scenarios = replace(settings, edits=(), ppl_limit=5.0, scenarios=("hard",))
+    assert reference_for(only_scenarios) is None
+
+    assert settings.baseline is not None
+    facts = facts_of_settings(replace(RUN, scenarios=("hard",)))
+    known = {"hard": scenario_outcome()}
+    write_baseline(settings.baseline, snapshot({}, known, **facts))
+    with pytest.raises(UsageError, match="--ppl-limit 5, was 1000"):
+        reference_for(only_scenarios)
+    with pytest.raises(UsageError, match="this run: --downstream final, was auto; run under"):
+        reference_for(
+            replace(RUN, baseline=settings.baseline, scenarios=("hard",), edits=(), downstream=Downstream.FINAL)
+        )
+    found = reference_for(replace(RUN, baseline=settings.baseline, scenarios=("hard",), edits=()))
+    assert found is not None
+    assert found.baseline is not None
+    assert list(found.baseline.scenarios) == ["tiny-rome-scenario:hard"]
 
 
 def test_a_missing_file_is_an_error_unless_it_is_to_be_made(tmp_path: Path) -> None:

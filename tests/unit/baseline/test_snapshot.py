@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import math
 
-from collapse_tests.baseline.snapshot import edit_id_of, request_digest, set_of, snapshot_of
+from collapse_tests.baseline.requests import request_digest
+from collapse_tests.baseline.snapshot import edit_id_of, set_of, snapshot_of
 from tests.unit.baseline.cases import COLLAPSED, ERROR, record
 
 

@@ -6,15 +6,19 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
+from datetime import datetime, tzinfo
 from pathlib import Path
+from typing import Self
 
 import pytest
 from typer.testing import CliRunner
 
 from collapse_tests.baseline.file import read_baseline
+from collapse_tests.errors import InfrastructureError
 from collapse_tests.records import Record
+from collapse_tests.report.html import rendering
 from collapse_tests.report_tool.main import app
-from tests.unit.baseline.cases import COLLAPSED, ERROR, record
+from tests.unit.baseline.cases import COLLAPSED, ERROR, record, scenario_record
 
 SETTINGS = {"ppl_limit": 1000.0, "ppl_texts": None, "dtype": "float32", "seed": 0, "edits": ["hard"], "overrides": []}
 
@@ -22,6 +26,7 @@ SETTINGS = {"ppl_limit": 1000.0, "ppl_texts": None, "dtype": "float32", "seed": 
 @pytest.fixture(autouse=True)
 def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(rendering, "javascript_bundle", lambda: "let a = 1;")
 
 
 def report(*arguments: object) -> tuple[int, str]:
@@ -110,6 +115,12 @@ def test_errors_and_torn_lines_are_said(tmp_path: Path) -> None:
         (["compare", "odder"], "error: odder/environment.json cannot be read"),
         (["compare", "rome", "--cases", "x"], "error: --cases: 'x' is no positive whole number"),
         (["compare", *["rome"] * 27], "error: 27 runs are too many; give at most 26"),
+        (["compare", "rome", "--html", "x.html", "--no-html"], "error: --html and --no-html contradict each other"),
+        (["compare", "rome", "--html", ""], "error: --html: "),
+        (
+            ["baseline", "empty", "--out", "b.json"],
+            "error: empty holds no single edit and no scenario; give a run that",
+        ),
         (["baseline", "rome", "--out", "."], "error: --out . is a directory; give a file, such as baseline.json"),
         (["baseline", "rome", "--out", "b.jsonl"], "error: --out b.jsonl ends as files of records do; give a name"),
         (["baseline", "failed", "--out", "b.json"], "error: every case of failed ended in an error; give a run"),
@@ -132,6 +143,84 @@ def test_wrong_input(
     assert code == 2
     assert message in text
     assert not list(tmp_path.glob("b.json*"))
+    assert not list(tmp_path.glob("*.html"))
+
+
+def test_a_page_is_written_beside_the_runs_and_overwrites_none(
+    rome: Path, memit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Frozen(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls(2031, 5, 6, 7, 8, 9)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.modules["collapse_tests.report_tool.compare"], "datetime", Frozen)
+    (tmp_path / "comparison-20310506-070809.html").write_text("as it was")
+
+    outputs = [report("compare", rome, memit) for _ in range(2)]
+
+    names = [f"comparison-20310506-070809{end}.html" for end in ("", "-2", "-3")]
+    assert [output.splitlines()[-1] for _, output in outputs] == [f"Comparison: {name}" for name in names[1:]]
+    assert sorted(path.name for path in tmp_path.glob("*.html")) == sorted(names)
+    assert (tmp_path / names[0]).read_text() == "as it was"
+    assert "B (tiny under memit) against A (tiny under rome)" in (tmp_path / names[2]).read_text("utf-8")
+
+
+def test_a_page_is_written_where_it_is_wanted_or_not_at_all(
+    rome: Path, memit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.html").write_text("as it was")
+
+    asked, output = report("compare", rome, memit, "--html", "x.html")
+    none, silent = report("compare", rome, memit, "--no-html")
+
+    assert (asked, none) == (0, 0)
+    assert output.endswith("\nComparison: x.html\n")
+    assert (tmp_path / "x.html").read_text("utf-8").startswith("<!DOCTYPE html>")
+    assert "Comparison" not in silent
+    assert [path.name for path in tmp_path.glob("*.html")] == ["x.html"]
+
+
+def test_baselines_alone_have_their_page_among_the_reports(
+    rome: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kept").mkdir()
+    report("baseline", rome, "--out", "kept/b.json")
+
+    code, output = report("compare", "kept/b.json", "kept/b.json")
+
+    assert code == 0
+    assert output.splitlines()[-1].startswith("Comparison: reports/comparison-")
+
+
+def test_a_page_nobody_asked_for_is_no_reason_to_fail(
+    rome: Path, memit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(runs: object, file: Path) -> None:
+        raise InfrastructureError("cannot write the page: No space left on device")
+
+    monkeypatch.setattr(rendering, "write_comparison", fail)
+
+    code, output = report("compare", rome, memit)
+    asked, told = report("compare", rome, memit, "--html", tmp_path / "x.html")
+
+    assert code == 0
+    assert "warning: cannot write the page: No space left on device; --html FILE writes it elsewhere" in output
+    assert (asked, "error: cannot write the page" in told) == (1, True)
+    assert not list(tmp_path.glob("*.html"))
+
+
+def test_scenarios_are_in_the_baseline_of_a_run(rome: Path, tmp_path: Path) -> None:
+    lines = [json.dumps(scenario_record([200.0, 5e4]).to_dict()), ""]
+    (rome / "sequences.jsonl").write_text("\n".join(lines))
+
+    assert report("baseline", rome, "--out", tmp_path / "b.json")[1].endswith("b.json, 8 cases and 1 scenario.\n")
+
+    found = read_baseline(tmp_path / "b.json").scenarios
+    assert {name: one.collapsed_after for name, one in found.items()} == {"tiny-rome-scenario:f": 2}
 
 
 def test_an_unwritable_place_is_told(rome: Path, tmp_path: Path) -> None:

@@ -29,6 +29,21 @@ def test_one_format_goes_where_it_is_wanted(write_run: Callable[..., Path]) -> N
     assert sorted(path.name for path in Path("paper").iterdir()) == ["me-ppl-ft.svg", "me-ppl-rome.svg", "me-ppl.svg"]
 
 
+def test_several_runs_have_the_charts_of_their_comparison(write_run: Callable[..., Path]) -> None:
+    folders = [write_run(name) for name in ("one", "two")]
+    for folder in folders:
+        (folder / "environment.json").write_text('{"settings": {}}')
+    runs = list(map(str, folders))
+
+    code, output = run("figures", *runs, "--out", "paper", "--format", "svg")
+    without, told = run("figures", *runs)
+
+    assert code == 0
+    assert output.splitlines()[-2:] == ["paper/pairs-1.svg", "paper/pairs-2.svg"]
+    assert ElementTree.parse("paper/pairs-1.svg").getroot().tag.endswith("svg")
+    assert (without, "say where to write them with --out DIR" in told) == (2, True)
+
+
 def test_an_unknown_format_is_a_usage_error(write_run: Callable[..., Path]) -> None:
     folder = write_run()
 
@@ -44,7 +59,7 @@ def test_a_run_without_measurements_has_no_figures(write_run: Callable[..., Path
 
     code, output = run("figures", str(folder))
 
-    assert (code, output) == (0, "Nothing was measured in this run that a chart could show.\n")
+    assert (code, output) == (0, "Nothing was measured that a chart could show.\n")
     assert not (folder / "figures").exists()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from collapse_tests.report.baseline_news import BaselineNews, write_news
 from collapse_tests.report_tool.main import app
 from collapse_tests.report_tool.places import newest_run
 
@@ -56,6 +57,27 @@ def test_a_run_that_was_cut_off_has_a_page(write_run: Callable[..., Path]) -> No
     assert code == 0
     assert output.startswith("warning: ")
     assert "cut off while being written" in (folder / "report.html").read_text("utf-8")
+
+
+def test_what_changed_against_the_baseline_is_on_the_page_again(write_run: Callable[..., Path]) -> None:
+    folder = write_run()
+    write_news(folder, BaselineNews("1 newly collapsed.", ("tiny under rome", "  newly collapsed: hard:0000")))
+
+    run("html", str(folder))
+
+    assert "1 newly collapsed." in (folder / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"headline": "x"}', '{"headline": 1, "lines": []}', "\udcff"])
+def test_news_that_are_damaged_are_named_and_done_without(write_run: Callable[..., Path], text: str) -> None:
+    folder = write_run()
+    (folder / "baseline_news.json").write_text(text, errors="surrogateescape")
+
+    code, output = run("html", str(folder))
+
+    assert code == 0
+    assert "baseline_news.json cannot be read" in output.replace("\n", "")
+    assert "Against the baseline" not in (folder / "report.html").read_text("utf-8")
 
 
 def test_no_run_is_a_usage_error(write_run: Callable[..., Path], tmp_path: Path) -> None:

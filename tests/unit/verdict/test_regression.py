@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from collapse_tests.verdict.regression import (
-    MEDIAN_TOLERANCE,
     REGRESSION_ALPHA,
     fisher_p_value,
     is_median_worse,
@@ -160,8 +159,8 @@ def test_the_median_loses_no_nan(pairs: list[tuple[float, float]], median: float
     ("ratio", "worse"), [(1.0, False), (1.049, False), (1.051, True), (0.2, False), (math.inf, True), (math.nan, True)]
 )
 def test_the_tolerance(ratio: float, worse: bool) -> None:
-    assert MEDIAN_TOLERANCE == 0.05
     assert is_median_worse(math.log(ratio)) is worse
+    assert is_median_worse(math.log(ratio), 2.0) is (worse and not ratio < 2)
 
 
 def test_nothing_measured_is_not_worse() -> None:

@@ -14,7 +14,8 @@ from collapse_tests.report.html.charts.chart import ALL, Chart, Rows, compiled, 
 from collapse_tests.report.html.charts.log_axis import LogAxis
 from collapse_tests.report.html.charts.marks import band_layers, group_filter, named, names_scale, tooltips
 from collapse_tests.report.html.charts.palette import LINES, SHAPES
-from collapse_tests.report.html.texts import distinct, shown
+from collapse_tests.report.html.charts.tasks import task_names
+from collapse_tests.report.html.texts import shown
 
 __all__ = ["accuracy_chart"]
 
@@ -70,7 +71,7 @@ def accuracy_chart(records: Sequence[Record], groups: Mapping[tuple[str, str], s
 
 def _task_names(records: Sequence[Record]) -> dict[str, str]:
     tasks = list(dict.fromkeys(result.task for record in records for result in record.tasks))[:_MOST_TASKS]
-    return dict(zip(tasks, distinct(shown(task.removeprefix("collapse_"), 32) for task in tasks), strict=True))
+    return task_names(tasks)
 
 
 def _found(

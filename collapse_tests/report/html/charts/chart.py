@@ -8,10 +8,12 @@ from typing import Any
 
 from collapse_tests.report.html.texts import distinct, shown
 
-__all__ = ["ALL", "Chart", "Rows", "compiled", "group_labels", "group_picker", "picked"]
+__all__ = ["ALL", "Chart", "Rows", "compiled", "first_charts", "group_labels", "group_picker", "picked"]
 
 #: Data of a chart.
 Rows = Sequence[Mapping[str, Any]]
+
+_MOST_CHARTS = 12
 
 #: The choice that leaves no group out.
 ALL = "all"
@@ -55,6 +57,19 @@ def compiled(chart: Any, height: int, description: str, data: Mapping[str, Rows]
     spec: dict[str, Any] = sized.to_dict()
     spec.pop("config", None)  # a page has its own, for light and for dark
     return {**spec, "datasets": {**spec.get("datasets", {}), **data}}
+
+
+def first_charts(charts: Sequence[Chart], what: str) -> list[Chart]:
+    """As many charts of one kind as a page shows; if that is not all, the first says so.
+
+    Args:
+        charts: of all.
+        what: of which there is one chart each, and where to find the others.
+    """
+    if len(charts) <= _MOST_CHARTS:
+        return list(charts)
+    left_out = f"The first {_MOST_CHARTS} of {len(charts)} {what}."
+    return [replace(charts[0], notes=(*charts[0].notes, left_out)), *charts[1:_MOST_CHARTS]]
 
 
 def group_labels(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from collapse_tests.report.formatting import perplexity
-from collapse_tests.report.html.charts.chart import Chart, Rows, compiled, group_labels
+from collapse_tests.report.groups import by_group
+from collapse_tests.report.html.charts.chart import Chart, Rows, compiled, first_charts, group_labels
 from collapse_tests.report.html.charts.log_axis import LogAxis
 from collapse_tests.report.html.charts.marks import (
     band_layers,
     limit_layers,
     limit_rows,
+    limits_of,
     named,
     names_scale,
     tooltips,
@@ -25,7 +26,6 @@ from collapse_tests.sequence_record import SequenceRecord
 
 __all__ = ["curve_charts"]
 
-_MOST_CHARTS = 12
 _MOST_LINES = 8
 _MOST_STEPS = 400
 _HEIGHT = 260
@@ -33,23 +33,17 @@ _HEIGHT = 260
 
 def curve_charts(sequences: Sequence[SequenceRecord]) -> list[Chart]:
     """One chart per model and editor, with a line per sequence."""
-    groups: dict[tuple[str, str], list[SequenceRecord]] = {}
-    for record in sequences:
-        if record.steps:
-            groups.setdefault((record.model, record.editor), []).append(record)
+    groups = by_group(record for record in sequences if record.steps)
     labels = group_labels(groups)
     ids = distinct((f"sequences-{slug(label)}" for label in labels.values()), "-{}")
     charts = [_chart(chart_id, labels[key], groups[key]) for chart_id, key in zip(ids, labels, strict=True)]
-    if len(charts) > _MOST_CHARTS:
-        left_out = f"The first {_MOST_CHARTS} of {len(charts)} models and editors; all are in the table of sequences."
-        charts = [replace(charts[0], notes=(*charts[0].notes, left_out)), *charts[1:_MOST_CHARTS]]
-    return charts
+    return first_charts(charts, "models and editors; all are in the table of sequences")
 
 
 def _chart(chart_id: str, label: str, records: Sequence[SequenceRecord]) -> Chart:
     taken = records[:_MOST_LINES]
     names = distinct(map(_name, taken))
-    limits = sorted({record.ppl_limit for record in taken if math.isfinite(record.ppl_limit)})
+    limits = limits_of(record.ppl_limit for record in taken)
     curves = [me_ppl_curve(record) for record in taken]
     axis = LogAxis.over((value for curve in curves for value in curve), limits)
     data: dict[str, Rows] = {

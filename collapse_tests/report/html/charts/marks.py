@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from collapse_tests.report.formatting import perplexity
 from collapse_tests.report.html.charts.chart import ALL, Rows
 from collapse_tests.report.html.charts.log_axis import LogAxis
 
-__all__ = ["band_layers", "group_filter", "limit_layers", "limit_rows", "named", "names_scale", "tooltips"]
+__all__ = ["band_layers", "group_filter", "limit_layers", "limit_rows", "limits_of", "named", "names_scale", "tooltips"]
 
 _MOST_LIMITS = 3
 
@@ -39,6 +40,11 @@ def group_filter(chart: Any, *, with_all: bool) -> Any:
     """The chart of the group chosen; of all groups, where rows are of single ones and that is the choice."""
     everything = f"shown === '{ALL}' || " if with_all else ""
     return chart.transform_filter(f"{everything}datum.group === shown")
+
+
+def limits_of(values: Iterable[float]) -> tuple[float, ...]:
+    """The limits among those of records, each once, the lowest first; what is no number is none."""
+    return tuple(sorted({value for value in values if math.isfinite(value)}))
 
 
 def limit_rows(axis: LogAxis, limits: Sequence[float]) -> Rows:

@@ -6,7 +6,7 @@ from typing import Any
 
 from collapse_tests.records import Verdict
 
-__all__ = ["DASHES", "LINES", "SHAPES", "VERDICT_COLOURS", "config"]
+__all__ = ["CHANCE", "DASHES", "LINES", "RUNS", "SHAPES", "UNEDITED", "VERDICT_COLOURS", "config"]
 
 VERDICT_COLOURS = {
     Verdict.STABLE: "#2a8a78",
@@ -14,6 +14,11 @@ VERDICT_COLOURS = {
     Verdict.INEFFECTIVE: "#a8760a",
     Verdict.ERROR: "#8d66d9",
 }
+
+UNEDITED, CHANCE = "#2f7fd1", "#7a7f87"
+
+#: Of runs side by side; none is the colour of the unedited model or of chance.
+RUNS = ("#d8452e", "#2a8a78", "#a8760a", "#8d66d9", "#c4478f", "#6f7f2f")
 
 #: Of lines and points of one kind, one after the other.
 LINES = ("#d8452e", "#2f7fd1", "#2a8a78", "#a8760a", "#8d66d9", "#c4478f", "#6f7f2f", "#7a7f87")

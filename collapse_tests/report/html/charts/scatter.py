@@ -17,6 +17,7 @@ from collapse_tests.report.html.charts.marks import (
     group_filter,
     limit_layers,
     limit_rows,
+    limits_of,
     named,
     names_scale,
     tooltips,
@@ -72,7 +73,7 @@ def scatter_view(records: Sequence[Record]) -> ScatterView:
     for record in sorted(records, key=lambda record: record.edit_id):
         counts[record.model, record.editor] += 1
         numbers[record.case_id] = counts[record.model, record.editor]
-    limits = tuple(sorted({record.ppl_limit for record in measured if math.isfinite(record.ppl_limit)}))
+    limits = limits_of(record.ppl_limit for record in measured)
     values = [record.edited.me_ppl for record in measured if record.edited]
     return ScatterView(
         measured,

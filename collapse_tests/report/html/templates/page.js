@@ -104,7 +104,8 @@
       this.search.addEventListener("input", () => this.filter());
       box.querySelector("[data-csv]").addEventListener("click", () => this.export());
       this.again = box.querySelector("[data-all]");
-      this.again.addEventListener("click", () => this.brush(null));
+      this.release = () => this.brush(null); // a chart that chooses rows lets go of its part, too
+      this.again.addEventListener("click", () => this.release());
       this.heads.forEach((head, index) => this.makeSortable(head, index));
       this.makeVerdicts();
       this.filter();
@@ -201,6 +202,8 @@
     };
     view.addSignalListener("brush", update);
     if (choosable) view.addSignalListener("shown", update);
+    table.release = () => view.signal("brush_x", []).signal("brush_y", []).run();
+    update(); // a chart that is drawn anew has no part chosen
   };
 
   // --- sections of cases -----------------------------------------------------------------------------------------

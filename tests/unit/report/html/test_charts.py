@@ -107,7 +107,7 @@ def test_nothing_measured_is_no_chart(make_record: Callable[..., Record]) -> Non
 def test_bars_stand_beside_the_unedited_model_and_chance(run: RunData) -> None:
     (chart,) = task_charts(summarise_tasks(run.records), labels_of(run.records))
 
-    bars = {row["state"]: row["accuracy"] for row in chart.spec["datasets"]["tasks"]}
+    bars = {row["state"]: row["value"] for row in chart.spec["datasets"]["bars"]}
     # One collapsed edit at 0.25, one whose score is no number and counts as 0.
     assert bars == {"unedited": 0.9, "survived": 0.9, "collapsed": 0.125, "random": 0.25}
     assert "0.12 collapsed" in drawn(chart)

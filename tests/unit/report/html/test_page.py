@@ -13,9 +13,12 @@ import pytest
 
 from collapse_tests.errors import InfrastructureError
 from collapse_tests.records import Record, Verdict
+from collapse_tests.report.baseline_news import BaselineNews
+from collapse_tests.report.certificates import certificate_lines
 from collapse_tests.report.html.page import page_view
 from collapse_tests.report.html.rendering import REPORT_FILE, embedded_json, render_page, write_page
 from collapse_tests.report.html.run_data import RunData
+from collapse_tests.report.rows import summarise
 from tests.unit.report.html.conftest import BUNDLE, detail, sequence, task
 from tests.unit.report.html.parsed import Page
 
@@ -34,13 +37,11 @@ HOSTILE = (
 )
 
 
-class Changes:
-    headline = "2 cases newly collapsed."
-    lines = ("newly collapsed: hard:0001", "  fixed: normal:0003")
+NEWS = BaselineNews("2 cases newly collapsed.", ("newly collapsed: hard:0001", "  fixed: normal:0003"))
 
 
-def rendered(run: RunData, changes: Changes | None = None) -> Page:
-    return Page(render_page(page_view(run, changes)))
+def rendered(run: RunData, news: BaselineNews | None = None) -> Page:
+    return Page(render_page(page_view(replace(run, news=news))))
 
 
 def hostile_run(make_record: Callable[..., Record], text: str) -> RunData:
@@ -72,7 +73,7 @@ def hostile_run(make_record: Callable[..., Record], text: str) -> RunData:
 
 
 def test_it_is_one_document_that_loads_nothing(run: RunData) -> None:
-    page = rendered(run, Changes())
+    page = rendered(run, NEWS)
 
     assert page.source.startswith("<!DOCTYPE html>")
     assert not page.all("link", "img", "iframe", "object", "embed", "base", "audio", "video")
@@ -102,19 +103,36 @@ def test_scripts_are_allowed_by_their_digests_alone(run: RunData) -> None:
 
 
 def test_the_first_screen_says_what_happened(run: RunData) -> None:
-    page = rendered(run, Changes())
+    page = rendered(run, NEWS)
 
     verdict = page.by_id("verdict").text
     assert "3 of 6 edits collapsed smollm2-135m under rome, memit; worst ME-PPL nan" in verdict
     assert "1 of 1 sequence collapsed the model" in verdict
     assert "66.7% (9.4% to 99.2%)" in verdict  # 2 of 3, and an error in neither number
     assert "and 1 error" in verdict
-    assert Changes.headline in verdict
-    assert all(line in verdict for line in Changes.lines)
+    assert NEWS.headline in verdict
+    assert all(line in verdict for line in NEWS.lines)
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"), [({"riskiest": None}, True), ({"riskiest": 5}, False), ({}, False), (None, False)]
+)
+def test_what_edits_without_a_collapse_are_worth_is_said_where_they_were_drawn(
+    make_record: Callable[..., Record], settings: dict[str, object] | None, shown: bool
+) -> None:
+    records = [make_record(f"f:{n}", Verdict.STABLE, 200.0) for n in range(72)]
+    records.append(make_record("f:0", Verdict.COLLAPSED, 5e4, editor="memit"))
+    environment = {} if settings is None else {"settings": settings}
+
+    page = rendered(RunData("x", records, environment=environment))
+
+    (line,) = certificate_lines(summarise(records))
+    assert line.startswith("smollm2-135m under rome: no collapse in 72 cases: below 4.1%")
+    assert (line in page.by_id("verdict").text) is shown
 
 
 def test_headings_go_down_one_level_at_a_time(run: RunData) -> None:
-    levels = [int(one.tag[1]) for one in rendered(run, Changes()).all("h1", "h2", "h3", "h4", "h5")]
+    levels = [int(one.tag[1]) for one in rendered(run, NEWS).all("h1", "h2", "h3", "h4", "h5")]
 
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -188,7 +206,7 @@ def test_ineffective_cases_have_sections_where_they_failed(run: RunData) -> None
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_text_stays_text(make_record: Callable[..., Record], text: str) -> None:
-    source = render_page(page_view(hostile_run(make_record, text), None))
+    source = render_page(page_view(hostile_run(make_record, text)))
     page = Page(source)
 
     source.encode("utf-8")

@@ -27,7 +27,7 @@ def test_the_line_says_where_the_page_is(
     folder = tmp_path / "reports" / "x"
     folder.mkdir(parents=True)
 
-    assert write_at_the_end(folder, records, [], None) == "Report: reports/x/report.html"
+    assert write_at_the_end(folder, records, []) == "Report: reports/x/report.html"
     assert "hard:0001" in (folder / "report.html").read_text("utf-8")
 
 
@@ -40,7 +40,7 @@ def test_no_error_is_more_than_a_line(
 
     monkeypatch.setattr(rendering, "write_page", fail)
 
-    line = write_at_the_end(tmp_path, records, [], None)
+    line = write_at_the_end(tmp_path, records, [])
 
     assert line.startswith(f"warning: no page was written ({str(error) or type(error).__name__}); the records are in ")
 
@@ -50,7 +50,7 @@ def test_warnings_of_other_packages_do_not_reach_the_run(
 ) -> None:
     monkeypatch.setattr(rendering, "write_page", lambda *arguments: warnings.warn("old", DeprecationWarning, 2))
 
-    assert write_at_the_end(tmp_path, records, [], None).startswith("Report: ")
+    assert write_at_the_end(tmp_path, records, []).startswith("Report: ")
 
 
 @pytest.fixture
