@@ -1,6 +1,6 @@
 """What the full study would take, and a million cases, predicted from what was measured.
 
-    python -m benchmarks.cost_model [--gpus 1,4,8] [--costs FILE ...]
+    python -m benchmarks.cost_model [--gpus 1,4,8] [--cases 1000000] [--cluster 64]
 
 The model, for one model, data set and editor on G GPUs:
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.arguments import counts
-from benchmarks.setting_costs import TOKENS_PER_INPUT, TRAINING_STEPS
+from benchmarks.setting_costs import EDITORS, TOKENS_PER_INPUT
 from collapse_tests.datasets.catalogue import CATALOGUE
+from collapse_tests.settings import DEFAULT_MODEL
 
 __all__ = ["Cost", "Limits", "main", "wall_seconds"]
 
@@ -35,8 +36,10 @@ MEASURED = Path(__file__).with_name("measured")
 
 DATA_SETS = ("counterfact", "zsre")
 
-#: The study's MEND trains 10,000 steps of ten requests, and C is counted from 40 tokens per input of a layer.
-FULL_STEPS, FULL_TOKENS_PER_INPUT = 10_000, 40
+STUDIED = ("gpt2-xl", "gpt-j-6b", "llama2-7b")
+
+#: C is counted from 40 tokens per input of a layer.
+FULL_TOKENS_PER_INPUT = 40
 
 #: Off a terminal rich would assume 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 110)
@@ -51,8 +54,9 @@ class Cost:
         editor: by name.
         case: a case costs, once all is loaded.
         batch: cases edited together.
-        one_off: what the editor's preparation takes in full.
+        one_off: what the editor's preparation takes in full; MEND's training is not in it.
         load: to load the model and measure it unedited.
+        scaled: whether `case` is that of ROME, times what the editor takes in terms of ROME elsewhere.
     """
 
     model: str
@@ -61,13 +65,14 @@ class Cost:
     batch: int
     one_off: float
     load: float
+    scaled: bool = False
 
     @classmethod
-    def of(cls, row: dict[str, Any], load: float) -> Cost:
+    def of(cls, row: dict[str, Any]) -> Cost:
         """From a row of `benchmarks.setting_costs`, with its one-off work scaled up to what the study does."""
-        factors = {"mend": FULL_STEPS / TRAINING_STEPS, "memit": FULL_TOKENS_PER_INPUT / TOKENS_PER_INPUT}
-        one_off = row["prepare"] * factors.get(row["editor"], 1.0)
-        return cls(row["model"], row["editor"], sum(row["seconds"].values()), row["batch"], one_off, load)
+        factor = FULL_TOKENS_PER_INPUT / TOKENS_PER_INPUT if row["editor"] == "memit" else 1.0
+        one_off = row["prepare"] * factor
+        return cls(row["model"], row["editor"], sum(row["seconds"].values()), row["batch"], one_off, row["load"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ def study(costs: Sequence[Cost], gpus: Sequence[int], limits: Limits) -> Table:
         hours = {count: wall_seconds(cost, cases, count, limits) / 3600 for count in gpus}
         totals = {count: totals[count] + hours[count] for count in gpus}
         told = (f"{hours[count]:.2f}" for count in gpus)
-        table.add_row(cost.model, cost.editor, name, f"{cases:,}", f"{1000 * cost.case:.0f}", *told)
+        table.add_row(cost.model, cost.editor, name, f"{cases:,}", _case(cost), *told)
     table.add_section()
     table.add_row("all", "", "", "", "wall hours", *(f"{totals[count]:.1f}" for count in gpus))
     table.add_row("", "", "", "", "GPU hours", *(f"{count * totals[count]:.1f}" for count in gpus))
@@ -128,6 +133,11 @@ def many(costs: Sequence[Cost], cases: int, gpus: int, limits: Limits) -> Table:
     return table
 
 
+def _case(cost: Cost) -> str:
+    """Milliseconds, marked where they were not measured."""
+    return f"{'~' if cost.scaled else ''}{1000 * cost.case:.0f}"
+
+
 def _memory(cases: int, limits: Limits) -> str:
     return f"holds {limits.memory(cases) / 2**30:.1f} GiB"
 
@@ -138,17 +148,40 @@ def _settings(costs: Sequence[Cost]) -> Iterator[tuple[Cost, str, int]]:
             yield cost, name, CATALOGUE[name].records
 
 
-def read_costs(files: Sequence[Path]) -> list[Cost]:
-    """The rows of files that `benchmarks.setting_costs` wrote."""
-    return [Cost.of(row, row.get("load", 0.0)) for file in files for row in yaml.safe_load(file.read_text())]
+def measured_costs() -> list[Cost]:
+    """Every model of the study with each of its editors, and the default model with ROME.
+
+    What was not measured on a GPU is ROME's case on that model, times what the editor takes in terms of ROME on another
+    model there or, failing that, on the default model on a CPU.
+    """
+    rows = _rows("h100.yaml")
+    found = {(row["model"], row["editor"]): Cost.of(row) for row in rows}
+    ratios = _in_terms_of_rome([*_rows("cpu.yaml"), *rows])
+    for model in STUDIED:
+        for editor in EDITORS:
+            rome = found[model, "rome"]
+            likely = replace(rome, editor=editor, case=rome.case * ratios[editor], one_off=0.0, scaled=True)
+            found.setdefault((model, editor), likely)
+    return [found[model, editor] for model in STUDIED for editor in EDITORS] + [found[DEFAULT_MODEL, "rome"]]
+
+
+def _in_terms_of_rome(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Editor → seconds a case over those of ROME on the same model and device; the last row of an editor counts."""
+    seconds = {(row["model"], row.get("device"), row["editor"]): sum(row["seconds"].values()) for row in rows}
+    return {editor: taken / seconds[model, device, "rome"] for (model, device, editor), taken in seconds.items()}
+
+
+def _rows(file: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load((MEASURED / file).read_text())
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables."""
     arguments = _parser().parse_args(argv)
     limits = Limits(**yaml.safe_load((MEASURED / "limits.yaml").read_text()))
-    costs = read_costs(arguments.costs or sorted(MEASURED.glob("costs-*.yaml")))
-    in_study = [cost for cost in costs if not cost.model.startswith("smollm2")]
+    costs = measured_costs()
+    in_study = [cost for cost in costs if cost.model in STUDIED]
     console.print(study(in_study, arguments.gpus, limits))
     console.print(many(costs, arguments.cases, arguments.cluster, limits))
     return 0
@@ -159,7 +192,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--gpus", type=counts, default=(1, 4, 8), metavar="N,N", help="of the study's table")
     parser.add_argument("--cases", type=int, default=1_000_000, metavar="N", help="of the long run")
     parser.add_argument("--cluster", type=int, default=64, metavar="N", help="GPUs of the long run")
-    parser.add_argument("--costs", type=Path, nargs="*", metavar="FILE", help="instead of those in benchmarks/measured")
     return parser
 
 
