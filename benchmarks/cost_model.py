@@ -99,7 +99,8 @@ class Limits:
 def wall_seconds(cost: Cost, cases: int, gpus: int, limits: Limits) -> float:
     """Wall time of one model, data set and editor; the equation is above."""
     computing = cases * cost.case / (gpus * (limits.efficiency if gpus > 1 else 1.0))
-    return cost.load + cost.one_off + max(computing, cases / limits.rate) + cost.batch * cost.case
+    last_batch = cost.batch * cost.case if gpus > 1 else 0.0
+    return cost.load + cost.one_off + max(computing, cases / limits.rate) + last_batch
 
 
 def study(costs: Sequence[Cost], gpus: Sequence[int], limits: Limits) -> Table:

@@ -5,7 +5,7 @@
 
 Each number of workers is a pytest of its own that sees as many GPUs. `steady` is what counts for long runs: from the
 end of each worker's first batch, which comes with loading the model, to its last record. `idle at the end` is the share
-of the time from then on that the workers together waited for the last of them.
+of the time since the first record of all that the workers together waited for the last of them.
 """
 
 from __future__ import annotations

@@ -10,19 +10,22 @@ import typer
 from collapse_tests.commands import parsed, parsed_if_given
 from collapse_tests.errors import UsageError
 from collapse_tests.option_values import (
+    DEVICE_MAPS,
     DTYPES,
     parse_batch_size,
     parse_device,
+    parse_device_map,
     parse_dtype,
     parse_matmul_precision,
-    parse_overrides,
     parse_seed,
 )
+from collapse_tests.override_values import parse_overrides
 from collapse_tests.settings import Override, Settings
 
 __all__ = [
     "BatchSizeOption",
     "Computing",
+    "DeviceMapOption",
     "DeviceOption",
     "DtypeOption",
     "EditorOption",
@@ -31,7 +34,7 @@ __all__ = [
     "OverridesOption",
     "PplTextsOption",
     "SeedOption",
-    "check_overrides",
+    "check_computing",
     "computing",
 ]
 
@@ -42,6 +45,9 @@ OverridesOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="EDITOR.FIELD=VALUE", help="Set a hyper-parameter. Repeats.")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+DeviceMapOption = Annotated[
+    str, typer.Option(metavar="MAP", help=f"{' or '.join(DEVICE_MAPS)}, as for pytest --device-map.")
+]
 DtypeOption = Annotated[str, typer.Option(help=f"One of {', '.join(DTYPES)}.")]
 MatmulPrecisionOption = Annotated[str, typer.Option(help="As for pytest --matmul-precision.")]
 BatchSizeOption = Annotated[str | None, typer.Option(metavar="N", help="As for pytest --batch-size.")]
@@ -54,6 +60,7 @@ class Computing:
 
     overrides: tuple[Override, ...]
     device: str
+    device_map: str
     dtype: str
     matmul_precision: str
     seed: int
@@ -67,6 +74,7 @@ class Computing:
 def computing(
     overrides: list[str] | None,
     device: str,
+    device_map: str,
     dtype: str,
     matmul_precision: str,
     seed: str,
@@ -81,6 +89,7 @@ def computing(
     return Computing(
         overrides=tuple(one for text in overrides or () for one in parsed("--set", parse_overrides, text)),
         device=parsed("--device", parse_device, device),
+        device_map=parsed("--device-map", parse_device_map, device_map),
         dtype=parsed("--dtype", parse_dtype, dtype),
         matmul_precision=parsed("--matmul-precision", parse_matmul_precision, matmul_precision),
         seed=parsed("--seed", parse_seed, seed),
@@ -88,12 +97,15 @@ def computing(
     )
 
 
-def check_overrides(settings: Settings) -> None:
-    """Refuse hyper-parameters of an editor that is not asked for.
+def check_computing(settings: Settings) -> None:
+    """Refuse hyper-parameters of an editor that is not asked for, and a device map of which nothing can come.
 
     Raises:
-        UsageError: naming it.
+        UsageError: naming the option.
     """
+    from collapse_tests.models.placement import check_device_map
+
+    check_device_map(settings)
     for override in settings.overrides:
         if override.editor not in settings.editors:
             raise UsageError(f"{override.place}: the editor here is {' or '.join(settings.editors)}; name that")

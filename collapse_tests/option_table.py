@@ -13,7 +13,6 @@ from collapse_tests.option_values import (
     DTYPES,
     MATMUL_PRECISIONS,
     parse_batch_size,
-    parse_config_file,
     parse_device,
     parse_device_map,
     parse_downstream,
@@ -21,7 +20,6 @@ from collapse_tests.option_values import (
     parse_growth,
     parse_matmul_precision,
     parse_names,
-    parse_overrides,
     parse_path,
     parse_positive_integer,
     parse_ppl_limit,
@@ -31,6 +29,7 @@ from collapse_tests.option_values import (
     parse_tolerance,
     parse_whole_number,
 )
+from collapse_tests.override_values import parse_config_file, parse_overrides
 from collapse_tests.settings import (
     DEFAULT_BASELINE_TOLERANCE,
     DEFAULT_EDITS,

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from collapse_tests.command_options import (
+    DeviceMapOption,
     DeviceOption,
     DtypeOption,
     MatmulPrecisionOption,
     ModelOption,
     OverridesOption,
     SeedOption,
-    check_overrides,
+    check_computing,
     computing,
 )
 from collapse_tests.commands import live_progress, reporting
 from collapse_tests.errors import UsageError
-from collapse_tests.option_values import AUTO, DTYPES
+from collapse_tests.option_values import AUTO, DEVICE_MAPS, DTYPES
 from collapse_tests.settings import DEFAULT_MODEL, Override, Settings
 
 if TYPE_CHECKING:
@@ -51,13 +52,14 @@ def command(
     ] = None,
     overrides: OverridesOption = None,
     device: DeviceOption = AUTO,
+    device_map: DeviceMapOption = DEVICE_MAPS[0],
     dtype: DtypeOption = DTYPES[0],
     matmul_precision: MatmulPrecisionOption = AUTO,
     seed: SeedOption = "0",
 ) -> None:
     """Do an editor's one-off work for a model: train a hypernetwork, gather statistics, sample contexts."""
     with reporting() as console:
-        how = computing(overrides, device, dtype, matmul_precision, seed)
+        how = computing(overrides, device, device_map, dtype, matmul_precision, seed)
         settings = how.applied_to(Settings(editors=(editor,), models=(model,)))
         _check(settings, edits or [])
         prepare_editor(settings, edits or [], console)
@@ -131,7 +133,7 @@ def _check(settings: Settings, sources: list[str]) -> None:
 
     (name,), (model,) = settings.editors, settings.models
     check_editor(name)
-    check_overrides(settings)
+    check_computing(settings)
     resolve_spec(model)
     for source in sources:
         load_requests(source)

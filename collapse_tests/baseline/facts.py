@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath, PureWindowsPath
 from typing import Any
@@ -15,13 +16,25 @@ from collapse_tests.errors import CollapseError
 from collapse_tests.plain_data import encode
 from collapse_tests.settings import DEFAULT_PPL_TEXTS, Downstream, Settings
 
-__all__ = ["facts_of", "facts_of_settings", "hyperparameters_of", "sentences_digest", "texts_digest_of"]
+__all__ = [
+    "SETS",
+    "check_facts",
+    "facts_of",
+    "facts_of_settings",
+    "facts_of_single_edits",
+    "hyperparameters_of",
+    "sentences_digest",
+    "texts_digest_of",
+]
 
 #: Settings whose values are facts as they are.
 _PLAIN = ("ppl_limit", "dtype", "matmul_precision", "seed")
 
 #: Settings that say how tasks are measured and judged.
 _OF_TASKS = ("tasks", "tasks_limit", "suspect_growth", "gate_on_drop")
+
+#: Facts that are lists of sets.
+SETS = ("edits", "scenarios")
 
 
 def facts_of(settings: Mapping[str, Any], texts_digest: str | None = None) -> dict[str, Any]:
@@ -60,6 +73,29 @@ def facts_of_settings(settings: Settings) -> dict[str, Any]:
     """
     digest = sentences_digest(load_texts(settings.ppl_texts or DEFAULT_PPL_TEXTS))
     return facts_of(dataclasses.asdict(settings), digest)
+
+
+def facts_of_single_edits(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a run without those that only its scenarios depend on."""
+    others = {"scenarios", "scenario_downstream"}
+    if facts.get("downstream") == Downstream.NEVER:  # then tasks are those at the end of scenarios
+        others.update(_OF_TASKS)
+    return {name: value for name, value in facts.items() if name not in others}
+
+
+def check_facts(facts: Mapping[str, Any]) -> None:
+    """Refuse facts that are read from a file and cannot be those of a run, where more is done than compare them.
+
+    Raises:
+        ValueError: naming the fact.
+    """
+    limit = facts.get("ppl_limit", 1.0)
+    if type(limit) not in (int, float) or not 0 < limit <= sys.float_info.max:
+        raise ValueError(f"ppl_limit {limit!r} is no positive finite number")
+    for name in SETS:
+        sets = facts.get(name, [])
+        if not isinstance(sets, list) or not all(isinstance(one, str) for one in sets):
+            raise ValueError(f"{name} {sets!r} is no list of names")
 
 
 def hyperparameters_of(overrides: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

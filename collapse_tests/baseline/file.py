@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from collapse_tests.baseline.facts import check_facts
 from collapse_tests.baseline.scenarios import ScenarioOutcome
 from collapse_tests.baseline.snapshot import CaseOutcome, Group, Snapshot
 from collapse_tests.cases import group_key
@@ -122,6 +123,10 @@ class _Reader:
             )
         facts, groups, cases = (self._section(document, name) for name in _SECTIONS)
         scenarios = self._section(document, _SCENARIOS) if _SCENARIOS in document else {}
+        try:
+            check_facts(facts)
+        except ValueError as error:
+            self._refuse(self._line_of("settings"), f"setting {error}")
         snapshot = Snapshot(
             facts=facts,
             groups={name: self._group(name, data) for name, data in groups.items()},

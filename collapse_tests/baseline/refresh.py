@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 from collapse_tests.baseline.differences import group_differences, setting_differences
+from collapse_tests.baseline.facts import SETS
 from collapse_tests.baseline.requests import request_digest
 from collapse_tests.baseline.scenarios import ScenarioOutcome, surviving
 from collapse_tests.baseline.snapshot import CaseOutcome, Snapshot
@@ -28,9 +29,6 @@ from collapse_tests.settings import Settings
 __all__ = ["AskedFor", "Refreshed", "asked_for", "refreshed"]
 
 _Outcome = TypeVar("_Outcome", CaseOutcome, ScenarioOutcome)
-
-#: Facts that list sets; a baseline lists those of all runs that made it.
-_SETS = ("edits", "scenarios")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,9 @@ def refreshed(before: Snapshot | None, run: Snapshot, asked: AskedFor) -> Refres
     scenarios, more = _merged(before.scenarios, run.scenarios, lasting, run.groups, asked.has_scenario)
     kept = {*old, *more}
     named = {group_key(case) for case in (*cases, *scenarios)}
-    groups = {name: group for name, group in {**before.groups, **run.groups}.items() if name in named}
+    # A run whose cases of a group all ended in errors does not know the weights that the lines kept are of.
+    told = {name: group for name, group in run.groups.items() if group.model_digest or name not in before.groups}
+    groups = {name: group for name, group in {**before.groups, **told}.items() if name in named}
     facts = _joined(before.facts, run.facts) if kept else dict(run.facts)
     dropped = tuple(case for case in (*before.cases, *before.scenarios) if case not in cases and case not in scenarios)
     snapshot = Snapshot(facts, groups, cases, scenarios)
@@ -141,7 +141,7 @@ def _merged(
 def _joined(before: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of a baseline that has lines of before and of a run under the same settings."""
     facts = {**before, **run}
-    for name in _SETS:
+    for name in SETS:  # those of all runs that made the baseline
         if name in facts:
             facts[name] = sorted({*before.get(name, ()), *run.get(name, ())})
     return facts

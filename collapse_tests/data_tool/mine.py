@@ -10,6 +10,7 @@ import typer
 
 from collapse_tests.command_options import (
     BatchSizeOption,
+    DeviceMapOption,
     DeviceOption,
     DtypeOption,
     MatmulPrecisionOption,
@@ -30,7 +31,7 @@ from collapse_tests.data_tool.run_settings import (
 )
 from collapse_tests.datasets.writing import check_out
 from collapse_tests.errors import EditorError, UsageError
-from collapse_tests.option_values import AUTO, DTYPES, parse_path, parse_positive_integer, parse_ppl_limit
+from collapse_tests.option_values import AUTO, DEVICE_MAPS, DTYPES, parse_path, parse_positive_integer, parse_ppl_limit
 from collapse_tests.settings import DEFAULT_MODEL, DEFAULT_PPL_LIMIT, DEFAULT_PPL_TEXTS, Settings
 from collapse_tests.shards import WHOLE, Shard, parse_shard
 
@@ -67,6 +68,7 @@ def mine(
     ppl_texts: Annotated[str, typer.Option(metavar="FILE", help="As for pytest --ppl-texts.")] = DEFAULT_PPL_TEXTS,
     overrides: OverridesOption = None,
     device: DeviceOption = AUTO,
+    device_map: DeviceMapOption = DEVICE_MAPS[0],
     dtype: DtypeOption = DTYPES[0],
     matmul_precision: MatmulPrecisionOption = AUTO,
     batch_size: BatchSizeOption = None,
@@ -85,7 +87,7 @@ def mine(
             requests,
             editor,
             model,
-            computing(overrides, device, dtype, matmul_precision, seed, batch_size),
+            computing(overrides, device, device_map, dtype, matmul_precision, seed, batch_size),
             limit=edits_limit,
             sample=edits_sample,
             skip_broken=skip_broken,

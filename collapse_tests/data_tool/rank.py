@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from collapse_tests.command_options import (
+    DeviceMapOption,
     DeviceOption,
     DtypeOption,
     MatmulPrecisionOption,
@@ -30,7 +31,7 @@ from collapse_tests.data_tool.run_settings import (
 )
 from collapse_tests.datasets.writing import check_out
 from collapse_tests.errors import UsageError
-from collapse_tests.option_values import AUTO, DTYPES, parse_names, parse_path, parse_positive_integer
+from collapse_tests.option_values import AUTO, DEVICE_MAPS, DTYPES, parse_names, parse_path, parse_positive_integer
 from collapse_tests.settings import DEFAULT_MODEL, Settings
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def rank(
     skip_broken: SkipBrokenOption = False,
     overrides: OverridesOption = None,
     device: DeviceOption = AUTO,
+    device_map: DeviceMapOption = DEVICE_MAPS[0],
     dtype: DtypeOption = DTYPES[0],
     matmul_precision: MatmulPrecisionOption = AUTO,
     seed: SeedOption = "0",
@@ -75,7 +77,7 @@ def rank(
             requests,
             editor,
             model,
-            computing(overrides, device, dtype, matmul_precision, seed),
+            computing(overrides, device, device_map, dtype, matmul_precision, seed),
             limit=edits_limit,
             sample=edits_sample,
             skip_broken=skip_broken,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from collapse_tests.command_options import Computing, check_overrides
+from collapse_tests.command_options import Computing, check_computing
 from collapse_tests.commands import parsed, parsed_if_given
 from collapse_tests.option_values import parse_names, parse_path, parse_positive_integer
 from collapse_tests.settings import DEFAULT_PPL_LIMIT, DEFAULT_PPL_TEXTS, Downstream, Settings
@@ -83,7 +83,7 @@ def checked_cases(settings: Settings) -> tuple[Case, ...]:
 
     for editor in settings.editors:
         check_editor(editor)
-    check_overrides(settings)
+    check_computing(settings)
     for model in settings.models:
         resolve_spec(model)
     load_texts(settings.ppl_texts or DEFAULT_PPL_TEXTS)

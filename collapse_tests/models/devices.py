@@ -29,7 +29,6 @@ __all__ = [
     "devices_of_blocks",
     "fetch_inputs",
     "free_gpus",
-    "spread",
     "stretches",
     "without_hooks_of_accelerate",
 ]
@@ -50,20 +49,6 @@ def stretches(devices: Sequence[torch.device], start: int, stop: int) -> Iterato
         if block == stop or devices[block] != devices[first]:
             yield devices[first], first, block
             first = block
-
-
-def spread(model: nn.Module, home: torch.device, devices: Sequence[torch.device]) -> None:
-    """Move a loaded model: each block to its own device, everything else home.
-
-    Args:
-        model: a Hugging Face causal language model of a supported family.
-        home: for embeddings, the last normalisation and the head.
-        devices: one for each block.
-    """
-    model.to(home)
-    for block, device in zip(family_of(model).blocks, devices, strict=True):
-        block.to(device)
-    fetch_inputs(model)
 
 
 def fetch_inputs(model: nn.Module) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, cast
 
@@ -17,26 +17,11 @@ from collapse_tests.models.digest import digest_of, fingerprints
 from collapse_tests.models.families import family_of
 from collapse_tests.models.forwards import replaced
 from collapse_tests.models.fused import fused_forwards
+from collapse_tests.models.hooks import Captured, added_low_rank, hooked, stacked
 from collapse_tests.models.precision import MatmulPrecision, ShortWeights, tf32_products
 from collapse_tests.weight_update import DenseDelta, LowRankDelta, WeightUpdate
 
-__all__ = ["Captured", "EditableModel"]
-
-
-class Captured:
-    """Input and output of one module in the latest forward pass, each (rows, length, features), on its device."""
-
-    input: torch.Tensor
-    output: torch.Tensor
-
-    def hook(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        """Forward hook that keeps both."""
-        self.input, self.output = inputs[0], output
-
-    def at(self, rows: torch.Tensor, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Input and output at some places, (places, features) each, on the device of `rows` (places,)."""
-        places = rows.to(self.input.device), columns.to(self.input.device)
-        return self.input[places].to(rows.device), self.output[places].to(rows.device)
+__all__ = ["EditableModel", "is_transposed"]
 
 
 class EditableModel:
@@ -290,7 +275,7 @@ class EditableModel:
     def captured(self, module: str) -> Iterator[Captured]:
         """Record the input and output of the module at path `module` during one forward pass."""
         capture = Captured()
-        with _hooked(self.model.get_submodule(module), capture.hook):
+        with hooked(self.model.get_submodule(module), capture.hook):
             yield capture
 
     @contextmanager
@@ -390,28 +375,20 @@ class EditableModel:
         names = sorted({name for update in updates for name in update.deltas})
         with ExitStack() as hooks:
             for name in names:
-                left, right = self._stacked(name, updates)
+                left, right = self._factors(name, updates)
                 cases = case_of_row.to(left.device)
-                hook = _add_low_rank(left[cases], right[cases])
-                hooks.enter_context(_hooked(self.linear(name), hook))
+                hook = added_low_rank(left[cases], right[cases])
+                hooks.enter_context(hooked(self.linear(name), hook))
             yield
 
-    def _stacked(self, name: str, updates: Sequence[WeightUpdate]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Factors of all cases for one layer, on its device, zero-padded to one rank, with a zero case at the end."""
-        out_features, in_features = self.weight_shape(name)
+    def _factors(self, name: str, updates: Sequence[WeightUpdate]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Factors of all cases for one layer, on its device; see `stacked`."""
         deltas = [update.deltas.get(name) for update in updates]
-        rank = max((delta.rank for delta in deltas if isinstance(delta, LowRankDelta)), default=0)
-        dtype, device = torch.promote_types(self.dtype, torch.float32), self.parameter(name).device
-        left = torch.zeros(len(updates) + 1, out_features, rank, dtype=dtype, device=device)
-        right = torch.zeros(len(updates) + 1, rank, in_features, dtype=dtype, device=device)
-        for index, delta in enumerate(deltas):
-            if isinstance(delta, DenseDelta):
-                raise EditorError(f"a dense change of {name} cannot be evaluated side by side")
-            if delta is None:
-                continue
-            left[index, :, : delta.rank] = delta.left
-            right[index, : delta.rank] = delta.right
-        return left, right
+        if any(isinstance(delta, DenseDelta) for delta in deltas):
+            raise EditorError(f"a dense change of {name} cannot be evaluated side by side")
+        low_rank = [delta if isinstance(delta, LowRankDelta) else None for delta in deltas]
+        dtype = torch.promote_types(self.dtype, torch.float32)
+        return stacked(low_rank, self.weight_shape(name), dtype, self.parameter(name).device)
 
     def shareable(self, update: WeightUpdate) -> bool:
         """Whether `side_by_side` can evaluate the update: low-rank, and inside the blocks."""
@@ -464,25 +441,3 @@ def _is_linear(module: nn.Module) -> bool:
 
 def _positions(rows: torch.Tensor) -> torch.Tensor:
     return torch.arange(rows.shape[1], device=rows.device).expand(rows.shape[0], -1)
-
-
-def _add_low_rank(
-    left: torch.Tensor, right: torch.Tensor
-) -> Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor]:
-    """Forward hook that adds left (right x), for factors (rows, out, rank) and (rows, rank, in)."""
-
-    def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        states = inputs[0].to(right.dtype)  # (rows, length, in)
-        added = (states @ right.transpose(1, 2)) @ left.transpose(1, 2)
-        return (output.to(added.dtype) + added).to(output.dtype)
-
-    return hook
-
-
-@contextmanager
-def _hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()

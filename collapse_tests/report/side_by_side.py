@@ -16,6 +16,7 @@ from collapse_tests.baseline.differences import (
     setting_differences,
     some_of,
 )
+from collapse_tests.baseline.facts import facts_of_single_edits
 from collapse_tests.baseline.snapshot import CaseOutcome, Group, Snapshot
 from collapse_tests.cases import group_key
 from collapse_tests.records import Record
@@ -225,7 +226,8 @@ def contrasts(found: Sequence[Entry]) -> list[Contrast]:
 
 
 def _contrast(reference: Entry, entry: Entry) -> Contrast:
-    settings = setting_differences(reference.run.snapshot.facts, entry.run.snapshot.facts)
+    there, here = (facts_of_single_edits(one.run.snapshot.facts) for one in (reference, entry))
+    settings = setting_differences(there, here)
     barriers = tuple(difference for difference in settings if difference.scope is Scope.RULES)
     return Contrast(reference, entry, tuple(group_differences(reference.group, entry.group)), barriers)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from collapse_tests.baseline.facts import facts_of, hyperparameters_of
+from collapse_tests.baseline.facts import check_facts, facts_of, hyperparameters_of
 from collapse_tests.baseline.file import read_baseline
 from collapse_tests.baseline.snapshot import Snapshot, snapshot_of
 from collapse_tests.commands import parsed
@@ -89,8 +89,9 @@ def _with_environment(
     try:
         settings = environment["settings"]
         facts = facts_of(settings, environment.get("ppl_texts_digest"))
+        check_facts(facts)
         overrides = hyperparameters_of(settings.get("overrides", ()))
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"{ENVIRONMENT_FILE} of {path} is not a run's ({type(error).__name__}: {error}); restore or remove it"
         ) from None

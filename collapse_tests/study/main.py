@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from collapse_tests.command_options import (
+    DeviceMapOption,
     DeviceOption,
     DtypeOption,
     EditorOption,
@@ -20,12 +21,13 @@ from collapse_tests.command_options import (
     OverridesOption,
     PplTextsOption,
     SeedOption,
-    check_overrides,
+    check_computing,
     computing,
 )
 from collapse_tests.commands import parsed, parsed_if_given, reporting, sayer
 from collapse_tests.option_values import (
     AUTO,
+    DEVICE_MAPS,
     DTYPES,
     parse_names,
     parse_path,
@@ -91,6 +93,7 @@ def levels(
     ppl_texts: PplTextsOption = DEFAULT_PPL_TEXTS,
     overrides: OverridesOption = None,
     device: DeviceOption = AUTO,
+    device_map: DeviceMapOption = DEVICE_MAPS[0],
     dtype: DtypeOption = DTYPES[0],
     matmul_precision: MatmulPrecisionOption = AUTO,
     seed: SeedOption = "0",
@@ -110,7 +113,7 @@ def levels(
             downstream=Downstream.EACH,
             ppl_limit=math.inf,  # any model can be studied that gives a number
         )
-        settings = computing(overrides, device, dtype, matmul_precision, seed).applied_to(settings)
+        settings = computing(overrides, device, device_map, dtype, matmul_precision, seed).applied_to(settings)
         wanted = parsed("--levels", _parse_levels, levels)
         per_level = parsed("--edits-per-level", parse_positive_integer, edits_per_level)
         file = _csv(csv)
@@ -144,7 +147,7 @@ def _requests(settings: Settings) -> list[NamedRequest]:
 
     (name,), (model,), (source,) = settings.editors, settings.models, settings.edits
     check_editor(name)
-    check_overrides(settings)
+    check_computing(settings)
     resolve_spec(model)
     load_texts(settings.ppl_texts or DEFAULT_PPL_TEXTS)
     return load_requests(source, limit=settings.edits_limit)

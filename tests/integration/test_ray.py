@@ -213,11 +213,14 @@ def test_the_riskiest_are_found_by_a_worker_and_the_first_failure_can_end_the_ru
     assert len(project.records()) == 1
 
 
-def test_an_address_where_nothing_is_ends_the_run_with_one_sentence(gate_project: GateProject) -> None:
+@pytest.mark.parametrize("words", [(), ("--collect-only", "--riskiest", "1")], ids=["run", "collection"])
+def test_an_address_where_nothing_is_ends_the_run_with_one_sentence(
+    gate_project: GateProject, words: tuple[str, ...]
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    result = gate_project.run_apart("--ray", f"127.0.0.1:{port}")
+    result = gate_project.run_apart("--ray", f"127.0.0.1:{port}", *words)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: --ray 127.0.0.1:{port}: there is no Ray cluster at this address*"])
     assert "Traceback" not in result.stderr.str()

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from collapse_tests.cache import CACHE_VARIABLE
 from collapse_tests.ci.exit_codes import INFRASTRUCTURE_EXIT
+from collapse_tests.settings import DEFAULT_MODEL
 from fixtures.pytester_cases import FACTS, GateProject
 
 EDITORS = '''
@@ -195,6 +197,22 @@ def test_a_limit_of_the_user_ends_the_run_as_under_xdist(project: GateProject) -
 
     assert result.ret == INFRASTRUCTURE_EXIT
     result.stdout.fnmatch_lines(["*worker 'gw0' crashed while running*facts:0000*", "*worker restarting disabled*"])
+
+
+def test_collecting_for_workers_prepares_no_model(project: GateProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(project.path / "cache"))
+
+    result = project.run_apart("-n", "2", "--collect-only", "-q", editor="rome", model=DEFAULT_MODEL)
+
+    assert result.ret == pytest.ExitCode.OK
+    assert not (project.path / "cache").exists()
+
+
+def test_a_limit_that_is_no_number_is_refused(project: GateProject) -> None:
+    result = project.run_apart("-n", "1", "--max-worker-restart", "few", editor="deadly:harmless")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --max-worker-restart: 'few' is no whole number; give 0 or more"])
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from collapse_tests.editors.mend import Mend
 from collapse_tests.editors.mend import editor as mend_editor
 from collapse_tests.editors.protocol import EditorContext
 from collapse_tests.editors.registry import create_editor
+from collapse_tests.errors import UsageError
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.models.loading import load_model
 from collapse_tests.prepare import app
@@ -119,6 +120,17 @@ def test_other_editors_are_prepared_too(saved_tiny_model: Callable[[str], Path])
     assert str(cache_dir()) in output
 
 
+def test_a_large_model_is_spread_as_in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(name: str, settings: Settings, say: Callable[[str], None]) -> None:
+        raise UsageError(f"spread: {settings.device_map}")
+
+    monkeypatch.setattr("collapse_tests.models.placement.find_spec", lambda package: package)
+    monkeypatch.setattr("collapse_tests.models.loading.load_model", load)
+
+    assert "spread: auto" in prepare("rome", "--device-map", "auto")[1]
+    assert "spread: none" in prepare("rome")[1]
+
+
 def test_an_editor_without_preparation_is_told_so() -> None:
     assert prepare(f"{__name__}:Plain") == (0, f"{__name__}:Plain needs no preparation")
 
@@ -136,6 +148,8 @@ def test_a_preparation_that_changes_the_model_fails(saved_tiny_model: Callable[[
         (["mend", "--model", "no-such"], "'no-such'"),
         (["mend", "--seed", "-1"], "--seed: '-1' is no seed"),
         (["mend", "--device", "tpu"], "--device: 'tpu' is no device"),
+        (["mend", "--device-map", "half"], "--device-map: 'half' is no device map"),
+        (["mend", "--device-map", "auto", "--device", "cpu"], "--device cpu is one device"),
         (["mend", "--dtype", "int8"], "--dtype: 'int8' is no dtype"),
         (["mend", "--set", "mend.rank"], "--set: 'mend.rank' is not of the form"),
         (["mend", "--set", "mend.rank=0"], "--set mend.rank=0"),

@@ -8,7 +8,7 @@ import pytest
 
 from collapse_tests.cases import Case
 from collapse_tests.edit_request import EditRequest
-from collapse_tests.option_values import parse_overrides
+from collapse_tests.override_values import parse_overrides
 from collapse_tests.rerun import rerun_command
 from collapse_tests.settings import Downstream, Override, Settings
 

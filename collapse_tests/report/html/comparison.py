@@ -9,7 +9,7 @@ from typing import Any
 from collapse_tests.baseline.snapshot import CaseOutcome
 from collapse_tests.report.html.charts.chart import Chart
 from collapse_tests.report.html.charts.pairs import pair_chart
-from collapse_tests.report.html.charts.runs import quality_charts, task_charts_of_runs
+from collapse_tests.report.html.charts.runs import RESERVED, quality_charts, task_charts_of_runs
 from collapse_tests.report.html.summary import RateView, rates_of_runs
 from collapse_tests.report.html.table_view import (
     Cell,
@@ -119,7 +119,7 @@ def _differences(runs: Sequence[NamedRun], against: Iterable[Contrast]) -> list[
 def _labels(found: Sequence[Entry], *, several: bool) -> dict[tuple[str, str], str]:
     """Short names, distinct where they meet in one chart."""
     names = [f"{entry.run.letter} " * several + shown(entry.group.editor, _NAME) for entry in found]
-    return {entry.key: name for entry, name in zip(found, distinct(names), strict=True)}
+    return {entry.key: name for entry, name in zip(found, distinct([*RESERVED, *names])[len(RESERVED) :], strict=True)}
 
 
 def _entry_table(found: Sequence[Entry]) -> TableView:

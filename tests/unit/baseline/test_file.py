@@ -206,6 +206,10 @@ def test_a_scenario_that_cannot_be_is_refused(file: Path, fields: dict[str, obje
         (changed("groups", "m-e", model=None), 5, "no text"),
         (changed("groups", "m-e", hyperparameters=[]), 5, "hyperparameters"),
         (changed("groups", "more", model="m"), 11, "lacks 'editor'"),
+        (json.dumps(GOOD | {"settings": {"ppl_limit": "high"}}), 1, "ppl_limit 'high' is no positive finite number"),
+        (json.dumps(GOOD | {"settings": {"ppl_limit": 10**400}}), 1, "is no positive finite number"),
+        (json.dumps(GOOD | {"settings": {"edits": [1]}}), 1, "edits [1] is no list of names"),
+        (json.dumps(GOOD | {"settings": {"scenarios": "hard"}}), 1, "scenarios 'hard' is no list of names"),
     ],
 )
 def test_damage_is_told_with_its_line_and_a_remedy(file: Path, text: str, line: int, message: str) -> None:

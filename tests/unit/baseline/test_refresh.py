@@ -43,6 +43,15 @@ def test_an_error_leaves_the_line_of_before() -> None:
     assert found.snapshot.cases["tiny-rome-f:0"].collapsed
 
 
+def test_a_run_that_never_knew_the_weights_leaves_those_of_before() -> None:
+    blind = replace(snapshot({"f:0": outcome(ERROR, None)}), groups={"tiny-rome": replace(ROME, model_digest="")})
+
+    found = refreshed(snapshot({"f:0": outcome(COLLAPSED, 5e4)}), blind, ALL)
+
+    assert found.snapshot.groups == {"tiny-rome": ROME}
+    assert refreshed(None, blind, ALL).snapshot.groups == {}
+
+
 def test_a_request_that_was_rewritten_loses_its_line() -> None:
     found = refreshed(snapshot({"f:0": outcome(request="old")}), snapshot({"f:1": outcome()}), ALL)
 

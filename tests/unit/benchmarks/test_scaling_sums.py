@@ -21,7 +21,7 @@ def test_a_single_batch_tells_no_rate() -> None:
 
 
 def test_one_gpu_has_nobody_to_wait_for() -> None:
-    assert wall_seconds(COST, 1000, 1, LIMITS) == pytest.approx(20 + 60 + 500 + 5)
+    assert wall_seconds(COST, 1000, 1, LIMITS) == pytest.approx(20 + 60 + 500)
 
 
 def test_several_gpus_share_the_cases_but_not_what_is_done_once() -> None:

@@ -220,6 +220,7 @@ def test_help_and_wrong_names_import_no_framework() -> None:
         (("--ppl-texts", ""), "--ppl-texts: '' is empty"),
         (("--ppl-limit", "0"), "--ppl-limit: '0'"),
         (("--ppl-limit", "nan"), "--ppl-limit: 'nan'"),
+        (("--device-map", "auto", "--device", "cpu"), "--device cpu is one device"),
         (("--shard", "3/2"), "--shard: '3/2' is no shard; give i/n with i from 1 to n"),
         (("--shard", "0/2"), "--shard: '0/2' is no shard"),
         (("--riskiest", "0"), "--riskiest: '0' is no positive whole number"),

@@ -199,6 +199,7 @@ def test_one_kind_of_outcome_has_no_area(model: str) -> None:
         (("--set", "rome.stepz=3"), "--set rome.stepz"),
         (("--edits-limit", "x"), "--edits-limit: 'x'"),
         (("--device", "tpu"), "--device: 'tpu' is no device"),
+        (("--device-map", "auto", "--device", "cpu"), "--device cpu is one device"),
         (("none.jsonl",), "--edits 'none.jsonl'"),
         (("empty.jsonl",), "--edits 'empty.jsonl' holds no records"),
     ],

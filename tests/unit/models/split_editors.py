@@ -13,7 +13,7 @@ from collapse_tests.editors.in_place import InPlaceEditor
 from collapse_tests.editors.mend import Mend
 from collapse_tests.editors.protocol import Editor, EditorContext, PreparedEditor
 from collapse_tests.editors.registry import create_editor
-from collapse_tests.models.devices import spread
+from collapse_tests.models.devices import fetch_inputs
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.settings import Override, Settings
 from collapse_tests.weight_update import LowRankDelta, WeightUpdate
@@ -85,7 +85,10 @@ EDITORS: dict[str, Callable[[EditableModel], Editor]] = {
 def make_split(family: str, home: torch.device, away: torch.device) -> EditableModel:
     """A tiny model over two devices."""
     model = make_model(family)
-    spread(model.model, home, [home, home, away, away])
+    model.model.to(home)
+    for block in model.family.blocks[2:]:
+        block.to(away)
+    fetch_inputs(model.model)
     return EditableModel(model.model, model.tokenizer, model.name)
 
 

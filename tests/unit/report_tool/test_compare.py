@@ -112,6 +112,7 @@ def test_errors_and_torn_lines_are_said(tmp_path: Path) -> None:
         (["compare", "rome", "empty"], "error: empty holds no single edit; give a run that has some"),
         (["compare", "broken.json"], "error: baseline broken.json:1: no JSON"),
         (["compare", "odd"], "error: environment.json of odd is not a run's (KeyError: 'settings'); restore or remove"),
+        (["compare", "oddest"], "is not a run's (ValueError: ppl_limit 'high' is no positive finite number); restore"),
         (["compare", "odder"], "error: odder/environment.json cannot be read"),
         (["compare", "rome", "--cases", "x"], "error: --cases: 'x' is no positive whole number"),
         (["compare", *["rome"] * 27], "error: 27 runs are too many; give at most 26"),
@@ -136,6 +137,7 @@ def test_wrong_input(
     (tmp_path / "odd" / "environment.json").write_text("{}")
     write_run(tmp_path / "odder", [record("f:0")])
     (tmp_path / "odder" / "environment.json").write_text("{")
+    write_run(tmp_path / "oddest", [record("f:0")], ppl_limit="high")
     (tmp_path / "broken.json").write_text("<")
 
     code, text = report(*words)

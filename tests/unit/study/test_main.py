@@ -170,6 +170,7 @@ def test_names_are_shown_and_never_taken_for_markup(tmp_path: Path) -> None:
         (("levels", "--editor", "rome", "--tasks-limit", "-1"), "--tasks-limit: '-1'"),
         (("levels", "--editor", "rome", "--tasks-data", "nowhere", "--tasks", "piqa"), "--tasks-data 'nowhere' is no"),
         (("levels", "--editor", "rome", "--device", "tpu"), "--device: 'tpu' is no device"),
+        (("levels", "--editor", "rome", "--device-map", "auto", "--device", "cpu"), "--device cpu is one device"),
         (("levels", "--editor", "rome", "--dtype", "int8"), "--dtype: 'int8' is no dtype"),
         (("levels", "--editor", "rome", "--set", "ft.steps=3"), "--set ft.steps: the editor here is rome"),
         (("levels", "--editor", "rome", "--set", "rome.stepz=3"), "stepz"),

@@ -13,9 +13,13 @@ from collapse_tests.report.html.texts import distinct, shown, slug
 from collapse_tests.report.side_by_side import Entry
 from collapse_tests.report.task_rows import TaskSummary, summarise_tasks
 
-__all__ = ["quality_charts", "task_charts_of_runs"]
+__all__ = ["RESERVED", "quality_charts", "task_charts_of_runs"]
 
 _UNEDITED, _RANDOM = "unedited", "random"
+
+#: What bars beside those of runs are called; no run may have such a label.
+RESERVED = (_UNEDITED, _RANDOM)
+
 _ELSEWHERE = "models; all are in the table of runs"
 
 #: Entry's key → its label.
@@ -51,7 +55,7 @@ def task_charts_of_runs(entries: Sequence[Entry], labels: _Labels) -> list[Chart
     charts = []
     for model in _models(entries, "accuracy", "Downstream accuracy"):
         tasks = list(dict.fromkeys(task for entry in model.entries for task in entry.tasks))
-        known = {row.task: row for entry in model.entries for row in summarise_tasks(entry.records)}
+        known = {row.task: row for entry in reversed(model.entries) for row in summarise_tasks(entry.records)}
         bars = [
             bar
             for task, name in task_names(tasks[:MOST_TASKS]).items()

@@ -210,6 +210,32 @@ def test_outcomes_under_other_rules_are_shown_and_not_tested(pair: tuple[NamedRu
     assert len(view.contrasts[0].chart.spec["datasets"]["limits"]) == 2  # type: ignore[union-attr]
 
 
+def test_how_scenarios_were_measured_keeps_no_single_edits_from_a_test(pair: tuple[NamedRun, NamedRun]) -> None:
+    facts = {**FACTS, "downstream": "never", "scenarios": ["hard"], "scenario_downstream": "final", "tasks": ["a"]}
+    first, second = pair
+    first = replace(first, snapshot=replace(first.snapshot, facts=facts))
+
+    def lines(**changes: Any) -> Sequence[str]:
+        other = replace(second, snapshot=replace(second.snapshot, facts={**facts, **changes}))
+        view = comparison_view([first, other])
+        assert view.differences
+        return view.contrasts[0].lines
+
+    assert lines(scenario_downstream="never")[0] == "4 requests measured in both"
+    assert lines(tasks=["b"])[0] == "4 requests measured in both"
+    assert lines(downstream="each", tasks=["b"])[0].startswith("not tested")
+
+
+def test_no_editor_takes_the_place_of_the_unedited_model(make_record: MakeRecord) -> None:
+    names = ("unedited", "random")
+    records = [make_record("f:0", Verdict.STABLE, 200.0, editor=name, tasks=(task(edited=0.5),)) for name in names]
+
+    (chart,) = comparison_view([run("A", records)]).tasks
+
+    bars = {bar["state"]: bar["value"] for bar in chart.spec["datasets"]["bars"]}
+    assert bars == {"unedited": 0.9, "unedited (2)": 0.5, "random (2)": 0.5, "random": 0.25}
+
+
 def test_runs_without_a_common_request_have_no_chart_of_pairs(make_record: MakeRecord) -> None:
     first = run("A", [make_record("f:0", Verdict.STABLE, 200.0)])
     second = run("B", [make_record("g:0", Verdict.STABLE, 200.0)])

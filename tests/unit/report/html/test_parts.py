@@ -11,7 +11,7 @@ import pytest
 
 from collapse_tests.environment import fingerprint
 from collapse_tests.errors import UsageError
-from collapse_tests.option_values import parse_overrides
+from collapse_tests.override_values import parse_overrides
 from collapse_tests.records import Record, Verdict
 from collapse_tests.report.html.distribution import Distribution, distributions
 from collapse_tests.report.html.nearest import NearestStable
