@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from collapse_tests.case_detail import CaseDetail
+from collapse_tests.distributed.xdist_controller import controls_workers
 from collapse_tests.environment import fingerprint
 from collapse_tests.errors import CollapseError
 from collapse_tests.progress import ProgressDisplay, terminal_console
@@ -60,7 +61,7 @@ class RecordCollector:
 
     def prepare(self) -> None:
         """Fetch the default model here if workers would else all wait for one of them in silence."""
-        if DEFAULT_MODEL not in self.settings.models or not _distributes(self.config):
+        if DEFAULT_MODEL not in self.settings.models or not controls_workers(self.config):
             return
         from collapse_tests.models.embedded import ensure_default_model
 
@@ -217,7 +218,3 @@ class RecordCollector:
         """Close the records file."""
         if self._run is not None:
             self._run.close()
-
-
-def _distributes(config: pytest.Config) -> bool:
-    return str(config.getoption("dist", "no")) != "no"

@@ -25,9 +25,15 @@ _USEFUL = 8
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """In place of a result: why there will be none."""
+    """In place of a result: why there will be none.
+
+    Attributes:
+        reason: in words.
+        shared: whether other jobs are given up for the same reason.
+    """
 
     reason: str
+    shared: bool = False
 
 
 @dataclass(slots=True)
@@ -142,7 +148,7 @@ class Dispatch(Generic[ResultT]):
         """End all jobs that no worker has."""
         for queue in self._queues.values():
             for job in queue.drain():
-                self._end(job, GivenUp(reason))
+                self._end(job, GivenUp(reason, shared=True))
 
     def take(self) -> tuple[Job, ResultT | GivenUp] | None:
         """The next job that came to an end, and how; each once."""
@@ -249,7 +255,7 @@ class Dispatch(Generic[ResultT]):
     def _end_group(self, name: str) -> None:
         if name in self._queues:
             for job in self._queues[name].drain():
-                self._end(job, GivenUp(self._ledger.groups[name]))
+                self._end(job, GivenUp(self._ledger.groups[name], shared=True))
 
     def _failed(self, job: Job, worker: str, result: ResultT) -> None:
         failures = self._failures[job.key] = self._failures.get(job.key, 0) + 1
@@ -266,7 +272,7 @@ class Dispatch(Generic[ResultT]):
             if given_up is None:
                 self._queues[job.group.name].try_again(job)
             else:
-                self._end(job, GivenUp(given_up))
+                self._end(job, GivenUp(given_up, shared=self._ledger.is_shared(given_up)))
 
     def _died_setting_up(self, order: Order, place: str, reason: str) -> None:
         """Machines that are lost take many set-ups at once; those begun together count as one."""

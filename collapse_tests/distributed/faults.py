@@ -71,6 +71,10 @@ class FaultLedger:
         """Why a test is not tried any more, or None."""
         return self._given_up.get(test) or self.groups.get(group_key(test))
 
+    def is_shared(self, reason: str) -> bool:
+        """Whether tests are given up for this reason because of their model and editor, and not each for itself."""
+        return reason in self.groups.values()
+
     def to_dict(self) -> dict[str, Any]:
         """What others have to know of it, as plain data."""
         return {"alone": sorted(self.alone), "given_up": self._given_up, "groups": self.groups}

@@ -4,13 +4,38 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from collapse_tests.case_records import error_record
+from collapse_tests.cases import Case
 from collapse_tests.engine.outcome import Outcome
+from collapse_tests.errors import InfrastructureError
 from collapse_tests.records import Record
+from collapse_tests.sequence.cases import SequenceCase
 from collapse_tests.sequence_record import SequenceRecord
+from collapse_tests.settings import Settings
 
-__all__ = ["AnyOutcome", "Repetitions"]
+__all__ = ["AnyOutcome", "Repetitions", "failed_outcome"]
 
 AnyOutcome = Outcome[Record] | Outcome[SequenceRecord]
+
+
+def failed_outcome(
+    case: Case | SequenceCase, settings: Settings, worker: str, reason: str, *, shared: bool = False
+) -> AnyOutcome:
+    """The outcome of a case or sequence that no process could measure.
+
+    Args:
+        case: which.
+        settings: of the run.
+        worker: the process that says so.
+        reason: what failed.
+        shared: whether it failed for a model or an editor as a whole, or for all; `Repetitions` tells the first.
+    """
+    error = InfrastructureError(reason)
+    if isinstance(case, Case):
+        return Outcome(error_record(case, settings, worker, error), repeated=shared)
+    from collapse_tests.sequence.records import sequence_error_record  # imports torch
+
+    return Outcome(sequence_error_record(case, settings, worker, error), repeated=shared)
 
 
 class Repetitions:

@@ -83,7 +83,7 @@ def demand_of(settings: Settings, nodes: Iterable[Node]) -> Demand:
     """
     nodes = list(nodes)
     most = max((node.gpus for node in nodes), default=0)
-    if settings.device == "cpu" or (most == 0 and settings.device == AUTO):
+    if settings.device == "cpu" or (settings.device == AUTO and most == 0 and settings.gpus_per_worker is None):
         demand = Demand(settings.ray_cpus or _cpus_without_gpus(nodes), 0)
     else:
         gpus = settings.gpus_per_worker or (max(1, most) if settings.device_map == AUTO else 1)
@@ -151,7 +151,7 @@ class Cluster:
         if asked != AUTO:
             address, name = asked, f"--ray {asked}"
         elif given is not None:
-            address, name = parse_ray_address(given), f"{_ADDRESS_VARIABLE}={given}"
+            address, name = _address_in_environment(given), f"{_ADDRESS_VARIABLE}={given}"
         else:
             address, name = AUTO, "--ray auto"
         if not _is_there(address, name):
@@ -174,6 +174,13 @@ class Cluster:
     def _unmute(self) -> None:
         if self._print is not None:
             self._names["print_to_stdstream"] = self._print
+
+
+def _address_in_environment(text: str) -> str:
+    try:
+        return parse_ray_address(text)
+    except UsageError as error:
+        raise UsageError(f"{_ADDRESS_VARIABLE}: {error}; correct the variable, or unset it") from None
 
 
 def _is_there(address: str, name: str) -> bool:

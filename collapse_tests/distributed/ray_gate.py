@@ -6,12 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from collapse_tests.case_records import error_record
 from collapse_tests.cases import Case
 from collapse_tests.distributed.dispatch import Dispatch, GivenUp
 from collapse_tests.distributed.dispatch_queue import Group, Job, Order
 from collapse_tests.distributed.faults import FaultLedger
-from collapse_tests.distributed.outcomes import AnyOutcome, Repetitions
+from collapse_tests.distributed.outcomes import AnyOutcome, Repetitions, failed_outcome
 from collapse_tests.distributed.ray_pool import Event, Joined, Left, Replied
 from collapse_tests.edit_request import EditRequest
 from collapse_tests.engine.outcome import Outcome
@@ -45,7 +44,7 @@ class WorkerPool(Protocol):
         """Machine → why nothing runs there."""
 
     def deserted_s(self) -> float:
-        """Seconds for which no worker has been alive."""
+        """Seconds that were waited while no worker was alive."""
 
     def send(self, worker: str, number: int, method: str, *arguments: Any) -> None:
         """Tell a worker to do something."""
@@ -82,9 +81,10 @@ class RemoteGate:
         self._dispatch: Dispatch[AnyOutcome] = Dispatch(FaultLedger(settings.retries), _is_infrastructure)
         self._cases: dict[int, AnyCase] = {}  # job → its case, until its outcome is taken
         self._waiting: dict[tuple[type, str], deque[AnyOutcome]] = {}  # outcomes that were not asked for yet
+        self._unannounced: deque[AnyCase] = deque()  # that came in while another one was waited for
         self._orders: dict[tuple[str, int], Order] = {}
         self._idle: list[str] = []  # workers that wait for a question, before cases are run
-        self._answers: dict[int, Reply | str] = {}
+        self._answers: dict[int, Reply] = {}
         self._said: set[str] = set()
         self._devices: dict[str, Mapping[str, str]] = {}
         self._last_death = ""
@@ -109,14 +109,17 @@ class RemoteGate:
 
     def next(self, *, wait: bool = True) -> AnyCase | None:
         """A case whose outcome has come in; None when all are out, or without `wait` if none has yet."""
+        return self._unannounced.popleft() if self._unannounced else self._take_in(wait=wait)
+
+    def _take_in(self, *, wait: bool) -> AnyCase | None:
         while True:
             taken = self._dispatch.take()
             if taken is not None:
                 job, result = taken
                 case = self._cases.pop(job.key)
-                outcome = self._failed(case, "main", result.reason) if isinstance(result, GivenUp) else result
-                outcome = self._repetitions.marked(outcome)
-                self._waiting.setdefault((type(case), case.id), deque()).append(outcome)
+                if isinstance(result, GivenUp):
+                    result = failed_outcome(case, self._settings, "main", result.reason, shared=result.shared)
+                self._waiting.setdefault(_key(case), deque()).append(self._repetitions.marked(result))
                 return case
             if self._dispatch.unfinished == 0:
                 return None
@@ -142,16 +145,24 @@ class RemoteGate:
         return None if facts is None else dict(facts)
 
     def _outcome(self, case: AnyCase) -> AnyOutcome:
-        key = (type(case), case.id)
-        if key not in self._waiting and not any(other is case for other in self._cases.values()):
-            self.plan([case])
-        while key not in self._waiting:
-            self.next()
+        key = _key(case)
+        if key not in self._waiting:
+            self._wait_for(case)
         outcomes = self._waiting[key]
         outcome = outcomes.popleft()
         if not outcomes:
             del self._waiting[key]
         return outcome
+
+    def _wait_for(self, case: AnyCase) -> None:
+        """Take in what comes until it is this case's outcome; what `next` has yet to tell of is kept for it."""
+        is_new = not any(other is case for other in self._cases.values())
+        if is_new:
+            self.plan([case])
+        while _key(case) not in self._waiting:
+            arrived = self._take_in(wait=True)
+            if arrived is not None and not (is_new and _key(arrived) == _key(case)):
+                self._unannounced.append(arrived)
 
     # Questions to any one worker -----------------------------------------------------------------------------
 
@@ -180,7 +191,7 @@ class RemoteGate:
                 self._step(_TICK_S)
                 self._progress("waiting for a worker", 0, 1)
             answer = self._answers.pop(number, None)
-            if answer is not None and not isinstance(answer, str):
+            if answer is not None:
                 return answer.result()
             reason = self._last_death
         raise InfrastructureError(f"no worker could tell the {method} of {arguments[0]}: {reason}")
@@ -238,16 +249,9 @@ class RemoteGate:
             return
         outcomes = reply.value
         if reply.error is not None:
-            outcomes = [self._failed(self._cases[job.key], worker, reply.error[1]) for job in order.jobs]
+            cases = [self._cases[job.key] for job in order.jobs]
+            outcomes = [failed_outcome(case, self._settings, worker, reply.error[1]) for case in cases]
         self._dispatch.finished(worker, {job.key: out for job, out in zip(order.jobs, outcomes, strict=True)})
-
-    def _failed(self, case: AnyCase, worker: str, reason: str) -> AnyOutcome:
-        error = InfrastructureError(reason)
-        if isinstance(case, Case):
-            return Outcome(error_record(case, self._settings, worker, error))
-        from collapse_tests.sequence.records import sequence_error_record  # imports torch
-
-        return Outcome(sequence_error_record(case, self._settings, worker, error))
 
     def _left(self, worker: str, reason: str) -> None:
         self._last_death = reason
@@ -271,6 +275,10 @@ class RemoteGate:
     def close(self) -> None:
         """End the workers; what they were at is lost."""
         self._pool.close()
+
+
+def _key(case: AnyCase) -> tuple[type, str]:
+    return type(case), case.id
 
 
 def _is_infrastructure(outcome: AnyOutcome) -> bool:

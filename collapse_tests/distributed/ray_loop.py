@@ -47,9 +47,11 @@ class Arrivals:
 
     def next(self) -> pytest.Item | None:
         """The next item, waiting for it; None when all are through."""
-        if self._here:
-            return self._here.popleft()
-        return self._arrived(wait=True)
+        if not self._here:
+            return self._arrived(wait=True)
+        if (item := self._arrived(wait=False)) is not None:  # others are to have work while this process is busy
+            self._here.append(item)
+        return self._here.popleft()
 
     def peek(self) -> pytest.Item | None:
         """An item that will be run later, by which pytest knows what to tear down.
@@ -141,7 +143,7 @@ class RayHooks:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self) -> None:
         """Reach the cluster, so that a wrong address shows at once."""
-        if self._config.option.collectonly:
+        if self._config.option.collectonly and self._gate.settings.riskiest is None:
             return
         try:
             self._reached()

@@ -95,7 +95,7 @@ class RayPool:
         self._false_starts: Counter[str] = Counter()
         self.refused: dict[str, str] = {}
         self._next_look = 0.0
-        self._deserted_since = time.monotonic()
+        self._deserted_s = 0.0
 
     @property
     def is_hopeless(self) -> bool:
@@ -103,8 +103,8 @@ class RayPool:
         return bool(self.refused) and not self._members and not self._starting and not self._room()
 
     def deserted_s(self) -> float:
-        """Seconds for which no worker has been alive."""
-        return 0.0 if self._members else time.monotonic() - self._deserted_since
+        """Seconds that were waited while no worker was alive; while nobody waits, none can be started or noticed."""
+        return self._deserted_s
 
     def send(self, worker: str, number: int, method: str, *arguments: Any) -> None:
         """Tell a worker to call a method of `RayWorker`; it does one thing after the other."""
@@ -113,6 +113,12 @@ class RayPool:
 
     def wait(self, timeout: float) -> list[Event]:
         """What has happened, as soon as something has; empty when `timeout` seconds are over."""
+        began = time.monotonic()
+        events = self._events(timeout)
+        self._deserted_s = 0.0 if self._members else self._deserted_s + time.monotonic() - began
+        return events
+
+    def _events(self, timeout: float) -> list[Event]:
         self._recruit()
         if not self._refs:
             time.sleep(min(timeout, 0.1))
@@ -242,8 +248,7 @@ class RayPool:
     def _dismiss(self, member: _Member) -> None:
         self._refs = {ref: asked for ref, asked in self._refs.items() if asked[0] is not member}
         self._starting.discard(member)
-        if self._members.pop(member.name, None) is not None and not self._members:
-            self._deserted_since = time.monotonic()
+        self._members.pop(member.name, None)
 
     def _refuse(self, node_id: str, reason: str) -> None:
         if node_id not in self.refused:

@@ -10,6 +10,7 @@ import pytest
 from collapse_tests.ci.exit_codes import INFRASTRUCTURE_EXIT
 from collapse_tests.distributed import gpus
 from collapse_tests.distributed.xdist_deaths import WorkerDeaths, how_it_ended
+from collapse_tests.errors import UsageError
 from collapse_tests.options import early_values
 from collapse_tests.scheduling import make_scheduler, makes_batches
 from collapse_tests.settings import Settings
@@ -60,13 +61,13 @@ class XdistHooks:
         settings: of the run.
 
     Raises:
-        UsageError: there are fewer GPUs than each worker is to have.
+        UsageError: there are fewer GPUs than each worker is to have, or xdist's limit of deaths is no number.
     """
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self._slots = _gpu_slots(settings)
-        limit = config.option.maxworkerrestart
-        self._deaths = WorkerDeaths(settings.retries, None if limit is None else int(limit))
+        limit = _max_restarts(config)
+        self._deaths = WorkerDeaths(settings.retries, limit)
         self._scheduler: BatchScheduling | None = None
         if limit is None and makes_batches(config):
             config.option.maxworkerrestart = _UNLIMITED
@@ -111,6 +112,15 @@ class XdistHooks:
     def pytest_unconfigure(self) -> None:
         """Remove the file."""
         self._deaths.close()
+
+
+def _max_restarts(config: pytest.Config) -> int | None:
+    """The user's limit of deaths, which xdist takes as it is typed."""
+    text: str | None = config.option.maxworkerrestart
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        raise UsageError(f"--max-worker-restart: {text!r} is no whole number; give 0 or more") from None
 
 
 def _gpu_slots(settings: Settings) -> gpus.GpuSlots:

@@ -13,8 +13,8 @@ import pytest
 from collapse_tests.cases import Case
 from collapse_tests.distributed.faults import FaultLedger
 from collapse_tests.distributed.gpus import GPUS, VISIBLE
+from collapse_tests.distributed.outcomes import AnyOutcome, Repetitions, failed_outcome
 from collapse_tests.distributed.xdist_deaths import FAULTS
-from collapse_tests.errors import InfrastructureError
 
 if TYPE_CHECKING:
     from collapse_tests.engine.outcome import Outcome
@@ -44,7 +44,7 @@ class XdistWorker:
         self._file = None if told is None else Path(told)
         self._stamp: tuple[int, int, int] | None = None
         self._ledger = FaultLedger()
-        self._shown: set[str] = set()
+        self._repetitions = Repetitions()
 
     @classmethod
     def of(cls, config: pytest.Config) -> Self | None:
@@ -67,25 +67,14 @@ class XdistWorker:
     @overload
     def given_up(self, case: SequenceCase, settings: Settings) -> Outcome[SequenceRecord] | None: ...
 
-    def given_up(
-        self, case: Case | SequenceCase, settings: Settings
-    ) -> Outcome[Record] | Outcome[SequenceRecord] | None:
+    def given_up(self, case: Case | SequenceCase, settings: Settings) -> AnyOutcome | None:
         """The outcome of a case or sequence that is not tried any more, or None; what is known by now counts."""
         self._read()
         reason = self._ledger.given_up(case.id)
         if reason is None:
             return None
-        from collapse_tests.case_records import error_record
-        from collapse_tests.engine.outcome import Outcome
-        from collapse_tests.sequence.records import sequence_error_record
-
-        error = InfrastructureError(reason)
-        repeated = reason in self._shown
-        if reason in self._ledger.groups.values():
-            self._shown.add(reason)
-        if isinstance(case, Case):
-            return Outcome(error_record(case, settings, self.name, error), repeated=repeated)
-        return Outcome(sequence_error_record(case, settings, self.name, error), repeated=repeated)
+        outcome = failed_outcome(case, settings, self.name, reason, shared=self._ledger.is_shared(reason))
+        return self._repetitions.marked(outcome)
 
     def _read(self) -> None:
         """Read the file if it has changed. There is none before the first death, nor on another machine."""

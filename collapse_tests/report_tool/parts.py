@@ -37,10 +37,11 @@ def read_parts(places: Sequence[str], say: Callable[[str], None]) -> list[Part]:
     """
     found: dict[Path, Part] = {}
     for place in places:
-        for folder in _runs_in(Path(place)):
+        given = Path(place)
+        for folder in _runs_in(given):
             if folder.resolve() not in found:
                 part = _read(folder, say)
-                if folder != Path(place) and "merged" in part.environment:
+                if folder not in (given, given.parent) and "merged" in part.environment:
                     say(f"{part.place} is a merged run and left alone; give it by name to merge it")
                     continue
                 found[folder.resolve()] = part

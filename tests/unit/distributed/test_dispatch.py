@@ -225,7 +225,7 @@ def test_a_group_under_which_workers_die_while_they_set_it_up_is_given_up() -> N
         deaths += 1
     assert deaths == 3
     assert len(ends) == 500
-    assert all(isinstance(end, GivenUp) and "out of memory" in end.reason for end in ends.values())
+    assert all(isinstance(end, GivenUp) and end.shared and "out of memory" in end.reason for end in ends.values())
 
 
 def test_machines_that_are_lost_together_count_as_one_death() -> None:
@@ -248,7 +248,7 @@ def test_giving_up_ends_everything_once() -> None:
     plan.give_up("nobody is left")
     ends = taken(plan)
     assert sorted(ends) == [0, 1, 2, 10, 11, 12]
-    assert set(ends.values()) == {GivenUp("nobody is left")}
+    assert set(ends.values()) == {GivenUp("nobody is left", shared=True)}
     assert plan.unfinished == 0
 
 

@@ -44,9 +44,10 @@ def test_what_a_worker_takes(settings: Settings, nodes: list[Node], demand: Dema
     [
         (asked(ray_cpus=32), CPUS, "no machine of the cluster has 32 CPUs for a worker, the best has 0 GPUs and 16"),
         (asked(device="cuda"), CPUS, "no machine of the cluster has 1 GPU and 1 CPU for a worker"),
+        (asked(gpus_per_worker=2), CPUS, "no machine of the cluster has 2 GPUs and 1 CPU for a worker"),
         (asked(gpus_per_worker=9), GPUS, "has 9 GPUs and 1 CPU for a worker, the best has 8 GPUs"),
     ],
-    ids=["cpus", "no-gpu", "gpus"],
+    ids=["cpus", "no-gpu", "gpus-of-none", "gpus"],
 )
 def test_what_no_machine_has_is_refused(settings: Settings, nodes: list[Node], message: str) -> None:
     with pytest.raises(UsageError, match=message):
@@ -62,6 +63,15 @@ def test_addresses(text: str) -> None:
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(UsageError, match="give auto"):
         parse_ray_address(text)
+
+
+def test_a_wrong_address_in_the_environment_is_told_by_the_name_of_the_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(UsageError, match=r"^RAY_ADDRESS: 'ray://head:10001' is .*; correct the variable, or unset it$"):
+        Cluster(asked())
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,18 @@ def test_a_case_that_was_not_planned_or_is_asked_for_again_is_run() -> None:
     assert gate.outcome(CASES[0]).record.case_id == CASES[0].id
 
 
+@pytest.mark.parametrize("asked", [Case("m", "rome", "f:99", CASES[0].request), CASES[3]], ids=["other", "planned"])
+def test_what_comes_in_while_a_test_waits_for_a_case_of_its_own_is_told_later(asked: Case) -> None:
+    gate = RemoteGate(SETTINGS, FakePool(measures, "a"))
+    gate.plan(CASES)
+    assert gate.outcome(asked).record.case_id == asked.id
+    found = []
+    while (case := gate.next()) is not None:
+        assert isinstance(case, Case)
+        found.append(gate.outcome(case).record.case_id)
+    assert sorted(found) == [case.id for case in CASES]
+
+
 def test_who_does_not_wait_gets_none() -> None:
     pool = FakePool(measures)
     gate = RemoteGate(SETTINGS, pool)
@@ -118,6 +130,27 @@ def test_where_nobody_comes_the_rest_is_an_error() -> None:
     assert {outcome.record.error for outcome in records} == {
         "no worker was alive for 5 s; see ray status for what the cluster has room for, or raise --ray-wait"
     }
+    assert [outcome.repeated for outcome in records] == [False] + [True] * 9
+
+
+def test_what_kills_workers_by_itself_is_told_of_each_and_of_a_hopeless_editor_once() -> None:
+    def answer(worker: str, method: str, arguments: tuple[Any, ...]) -> Reply | None:
+        if method == "set_up":
+            return Reply(1)
+        pool.events.append(Joined(f"after {worker}", "host"))
+        return None
+
+    pool = FakePool(answer, "a")
+    gate = RemoteGate(Settings(editors=("rome",), retries=0), pool)
+    gate.plan(CASES)
+    outcomes: list[Outcome[Record]] = []
+    while (case := gate.next()) is not None:
+        assert isinstance(case, Case)
+        outcomes.append(gate.outcome(case))
+    hopeless = [outcome for outcome in outcomes if "not tried any more" in str(outcome.record.error)]
+    assert [outcome.repeated for outcome in hopeless] == [False] + [True] * (len(hopeless) - 1)
+    assert len(hopeless) > 1
+    assert not any(outcome.repeated for outcome in outcomes if outcome not in hopeless)
 
 
 def test_where_no_machine_can_be_used_nothing_is_waited_for() -> None:

@@ -77,6 +77,17 @@ def test_items_run_as_they_come_in_after_those_of_this_process() -> None:
     assert calls[-1][1] is None
 
 
+def test_others_have_work_while_items_of_this_process_run() -> None:
+    local: list[Any] = [Item(None), Item(None)]
+    items: list[Any] = [Item(CASES[0])]
+    source = Source(None, CASES[0])
+    found = arrivals(local, items, source)
+    assert found.next() is local[0]
+    assert len(source.arrivals) == 1  # it was asked, which is when workers are given something
+    assert [found.next(), found.next(), found.next()] == [local[1], items[0], None]
+    assert source.waits == 0
+
+
 def test_nothing_waits_for_the_next_one_where_any_will_do() -> None:
     items: list[Any] = [Item(case) for case in CASES[:3]]
     source = Source(CASES[2], None, CASES[1], CASES[0])

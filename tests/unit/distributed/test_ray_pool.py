@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -87,6 +88,31 @@ def test_there_is_no_hope_where_every_machine_is_refused() -> None:
     events_of(pool)
     assert pool.is_hopeless
     assert pool.deserted_s() > 0
+
+
+def test_only_time_that_was_waited_without_a_worker_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("collapse_tests.distributed.ray_pool.time", SimpleNamespace(monotonic=lambda: now[0]))
+    ray = FakeRay({A: FINE})
+    ray.deadly.add(A)
+    pool = make_pool(ray)
+    now[0] = 1000.0  # tests of this process ran meanwhile
+    assert pool.deserted_s() == 0
+
+    def takes_a_while(*arguments: Any, **options: Any) -> Any:
+        now[0] += 7
+        return [], []
+
+    monkeypatch.setattr(ray, "wait", takes_a_while)
+    pool.wait(7)
+    pool.wait(7)
+    assert pool.deserted_s() == 14
+    monkeypatch.undo()
+    ray.deadly.clear()
+    for actor in ray.actors:
+        actor.is_dead = False
+    pool.wait(0)
+    assert pool.deserted_s() == 0
 
 
 def test_a_machine_on_which_workers_only_die_is_given_up() -> None:

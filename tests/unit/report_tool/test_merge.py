@@ -129,6 +129,7 @@ def test_a_merged_run_beside_its_shards_is_left_alone(shards: list[Path]) -> Non
     assert "jobs/merged is a merged run and left alone; give it by name to merge it" in text
     assert len(read_records(Path("again"))[0]) == 11
     assert report("merge", "jobs/merged", "--into", "by-name")[0] == 0
+    assert report("merge", "jobs/merged/records.jsonl", "--into", "by-file")[0] == 0
     assert report("merge", shards[0], "jobs/merged")[0] == 4
 
 
