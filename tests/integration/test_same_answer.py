@@ -72,6 +72,7 @@ def resumed(project: GateProject) -> Path:
 MODES: dict[str, Mode] = {
     "again": alone,
     "xdist": spread("-n", "2"),
+    "ray": spread("--ray", "auto", "--ray-cpus", "1"),
     "shards": in_shards,
     "resumed": resumed,
 }
