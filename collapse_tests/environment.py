@@ -14,7 +14,7 @@ from collapse_tests import __version__
 from collapse_tests.baseline.facts import texts_digest_of
 from collapse_tests.settings import Settings
 
-__all__ = ["device_facts", "fingerprint"]
+__all__ = ["device_facts", "fingerprint", "usable_cores"]
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pytest", "pytest-xdist")
 
@@ -25,7 +25,7 @@ def fingerprint(settings: Settings) -> dict[str, Any]:
         "pytest-collapse": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpus": os.cpu_count(),
+        "cpus": usable_cores(),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
         "command": sys.argv[1:],
         "settings": _plain(dataclasses.asdict(settings))
@@ -51,6 +51,13 @@ def device_facts(devices: Sequence[str], precision: str) -> dict[str, str]:
         "name": platform.processor() or platform.machine(),
         "threads": str(torch.get_num_threads()),
     }
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: a queue or a container often allows fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _version(package: str) -> str | None:

@@ -15,6 +15,7 @@ from collapse_tests.distributed.faults import FaultLedger
 from collapse_tests.distributed.gpus import GPUS, VISIBLE
 from collapse_tests.distributed.outcomes import AnyOutcome, Repetitions, failed_outcome
 from collapse_tests.distributed.xdist_deaths import FAULTS
+from collapse_tests.environment import usable_cores
 
 if TYPE_CHECKING:
     from collapse_tests.engine.outcome import Outcome
@@ -56,7 +57,7 @@ class XdistWorker:
         """Take this worker's share of the cores; imports torch."""
         import torch
 
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // self.count))
+        torch.set_num_threads(max(1, usable_cores() // self.count))
 
     def __contains__(self, case_id: object) -> bool:
         return case_id in self._ledger.alone
