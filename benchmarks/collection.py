@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 
 from benchmarks.instant_gate import write_requests
+from benchmarks.surroundings import child_environment
 
 COLLECTION_LIMIT_S = 10.0
 OVERHEAD_LIMIT_MS = 1.0
@@ -49,10 +50,8 @@ def measure(directory: Path, *arguments: str, instant: bool = False) -> dict[str
     result = directory / "result.json"
     command = [sys.executable, "-m", "benchmarks.collection", "--child", str(result)]
     command += ["--instant"] if instant else []
-    place = Path(__file__).resolve().parent.parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])}
     start = time.perf_counter()
-    subprocess.run([*command, "--", *arguments], cwd=directory, check=True, env=environment)
+    subprocess.run([*command, "--", *arguments], cwd=directory, check=True, env=child_environment())
     outside = time.perf_counter() - start
     measured: dict[str, Any] = json.loads(result.read_text())
     if measured["exit"] != 0:

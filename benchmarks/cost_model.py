@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.arguments import counts
 from benchmarks.setting_costs import EDITORS, TOKENS_PER_INPUT
+from benchmarks.surroundings import wide_console
 from collapse_tests.datasets.catalogue import CATALOGUE
 from collapse_tests.settings import DEFAULT_MODEL
 
@@ -41,8 +41,7 @@ STUDIED = ("gpt2-xl", "gpt-j-6b", "llama2-7b")
 #: C is counted from 40 tokens per input of a layer.
 FULL_TOKENS_PER_INPUT = 40
 
-#: Off a terminal rich would assume 80 columns.
-console = Console(width=None if sys.stdout.isatty() else 110)
+console = wide_console(110)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,19 +19,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.arguments import names_among
 from benchmarks.arrivals import Arrivals
 from benchmarks.instant_gate import write_requests
+from benchmarks.surroundings import child_environment, wide_console
+from collapse_tests.distributed.ray_brief import FACTORY_VARIABLE
 
 __all__ = ["main"]
 
 WAYS = ("alone", "xdist", "ray")
 
-#: Off a terminal rich would assume 80 columns.
-console = Console(width=None if sys.stdout.isatty() else 110)
+console = wide_console(110)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +73,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(way: str, cases: int, workers: int) -> Measured:
     """The gate with an engine of no cost, in an empty directory."""
-    place = Path(__file__).resolve().parent.parent
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])}
     how = {
         "alone": ["-p", "benchmarks.instant_gate"],
         "xdist": ["-p", "benchmarks.instant_gate", "-n", str(workers)],
         "ray": ["--ray", "auto", "--ray-cpus", "1"],
     }[way]
-    environment["PYTEST_COLLAPSE_RAY_GATE"] = "benchmarks.instant_gate:InstantGate"
+    environment = child_environment() | {FACTORY_VARIABLE: "benchmarks.instant_gate:InstantGate"}
     with tempfile.TemporaryDirectory() as name:
         write_requests(Path(name) / "facts.jsonl", cases)
         gate = ["--editor=rome", "--edits=facts.jsonl", "-q", "-p", "no:cacheprovider", *how]

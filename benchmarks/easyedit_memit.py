@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import spreading_reference as reference
+from benchmarks.surroundings import wide_console
 from collapse_tests.cache import cache_dir
 from collapse_tests.datasets.requests import load_requests
 from collapse_tests.edit_request import EditRequest
@@ -47,8 +47,7 @@ _PEERS = {
 }
 _FILES = {"gpt2": "gpt2-xl.yaml", "gptj": "gpt-j-6B.yaml", "llama": "llama-7b.yaml"}
 
-#: Off a terminal rich would assume 80 columns.
-console = Console(width=None if sys.stdout.isatty() else 120)
+console = wide_console(120)
 
 
 class Peer:

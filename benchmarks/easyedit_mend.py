@@ -21,11 +21,11 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.mend_reference import REQUESTS, Edit, Reference, Setup, change_of, empty_setups
 from benchmarks.recorded import commit_of
+from benchmarks.surroundings import wide_console
 from collapse_tests.edit_request import EditRequest
 from collapse_tests.editors.mend.hypernetwork import Hypernetwork
 from collapse_tests.errors import InfrastructureError, UsageError
@@ -38,8 +38,7 @@ TOLERANCE = 1e-4
 
 _PACKAGE = "easyeditor"
 
-#: Off a terminal rich would assume 80 columns.
-console = Console(width=None if sys.stdout.isatty() else 120)
+console = wide_console(120)
 
 
 class EasyEditMend:

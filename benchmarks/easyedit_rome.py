@@ -17,13 +17,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from benchmarks.easyedit_peer import EasyEditRome, Subject
 from benchmarks.recorded import commit_of
 from benchmarks.rome_reference import KEYS, REQUESTS, TEMPLATES, Edit, Keys, Reference, empty_setups
+from benchmarks.surroundings import wide_console
 from collapse_tests.datasets.requests import load_requests
 from collapse_tests.editors.contexts import generate_templates
 from collapse_tests.editors.hparams import load_hyperparameters
@@ -43,8 +43,7 @@ _METHODS: dict[Keys, str] = {"mixed": "rome", "prefixed": "c-rome, r-rome", "pro
 #: Compared on a real model, where an edit of EasyEdit's takes long.
 REAL_KEYS: tuple[Keys, ...] = ("mixed", "prefixed")
 
-#: Off a terminal rich would assume 80 columns.
-console = Console(width=None if sys.stdout.isatty() else 120)
+console = wide_console(120)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,12 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.arguments import names_among
 from benchmarks.easyedit_peer import EasyEditRome, Subject, padded_me_ppl
 from benchmarks.model_sizes import SIZES, random_model
+from benchmarks.surroundings import wide_console
 from benchmarks.utilisation import count_flops, now, product_rate
 from collapse_tests.cache import cache_dir
 from collapse_tests.datasets.requests import load_requests
@@ -50,8 +50,7 @@ PRECISIONS = ("float32", "tf32", "bfloat16-products", "bfloat16")
 #: Requests, spread evenly, on which operations are counted.
 COUNTED = 16
 
-#: Off a terminal rich would assume 80 columns.
-console = Console(width=None if sys.stdout.isatty() else 120)
+console = wide_console(120)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.arguments import names_among
+from benchmarks.surroundings import wide_console
 from collapse_tests.records import Record, Verdict
 
 __all__ = ["main"]
@@ -39,8 +39,7 @@ SETUPS = {
     "tf32-batch-64": ["--matmul-precision", "tf32", "--batch-size", "64"],
 }
 
-#: Off a terminal rich would assume 80 columns.
-console = Console(width=None if sys.stdout.isatty() else 120)
+console = wide_console(120)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,13 +21,13 @@ from typing import Any
 
 import psutil
 import pytest
-from rich.console import Console
 from rich.table import Table
+
+from benchmarks.surroundings import wide_console
 
 __all__ = ["main"]
 
-#: Off a terminal rich would assume 80 columns.
-console = Console(width=None if sys.stdout.isatty() else 110)
+console = wide_console(110)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,17 +23,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.arguments import counts
 from benchmarks.arrivals import Arrivals, steady_rate
 from benchmarks.model_sizes import SIZES, save_random_model
+from benchmarks.surroundings import child_environment, wide_console
 
 __all__ = ["main"]
 
-#: Off a terminal rich would assume 80 columns.
-console = Console(width=None if sys.stdout.isatty() else 110)
+console = wide_console(110)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +85,7 @@ def measure(directory: Path, workers: int, options: Sequence[str]) -> Measured:
     """The gate with so many workers, in a process of its own."""
     result = directory / f"{workers}.json"
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(64)))).split(",")
-    place = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join([place, os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(visible[:workers]), "PYTHONPATH": path}
+    environment = child_environment() | {"CUDA_VISIBLE_DEVICES": ",".join(visible[:workers])}
     gate = ["-q", "--tb=no", "-p", "no:cacheprovider", "-n", str(workers), "--reports-dir", str(directory / "reports")]
     command = [sys.executable, "-m", "benchmarks.scaling", "--edits", "", "--child", str(result), "--"]
     start = time.perf_counter()

@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 import yaml
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.arguments import names_among
 from benchmarks.model_sizes import SIZES, random_model
+from benchmarks.surroundings import wide_console
 from collapse_tests.cases import Case
 from collapse_tests.datasets.requests import NamedRequest, load_requests
 from collapse_tests.datasets.texts import load_texts
@@ -46,8 +46,7 @@ TRAINING_STEPS, VALIDATION_REQUESTS = 20, 20
 #: Tokens of second moments, in multiples of the layer's width, that are counted.
 TOKENS_PER_INPUT = 2
 
-#: Off a terminal rich would assume 80 columns.
-console = Console(width=None if sys.stdout.isatty() else 110)
+console = wide_console(110)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
