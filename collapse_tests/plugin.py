@@ -118,8 +118,10 @@ def pytest_runtest_makereport(
     report = yield
     if gate := item.config.stash.get(_SESSION, None):
         gate.complete(item, report, call.excinfo.value if call.excinfo else None)
-        if report.when == "call" and _COLLECTOR not in item.config.stash:
-            report.collapse_selection = item.config.stash[_SELECTION].to_dict()  # type: ignore[attr-defined]
+        stash = item.config.stash
+        if report.when == "call" and _COLLECTOR not in stash and _SELECTION in stash:
+            report.collapse_selection = stash[_SELECTION].to_dict()  # type: ignore[attr-defined]
+            del stash[_SELECTION]  # told once, it is known
     return report
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from collapse_tests.engine.downstream import Downstream
 from collapse_tests.engine.scoring import RowCache, Scorer
+from collapse_tests.environment import device_facts
 from collapse_tests.errors import InfrastructureError, RestorationError
 from collapse_tests.metrics.perplexity import perplexity, perplexity_rows
 from collapse_tests.metrics.rows import RowScore
@@ -64,6 +65,11 @@ class Bench:
     def downstream(self) -> Downstream | None:
         """The downstream tasks, measured on the unedited model: first asked for while the model is unedited."""
         return None if self._make_downstream is None else self._make_downstream(self.scorer)
+
+    @cached_property
+    def device_facts(self) -> dict[str, str]:
+        """What the model computes on."""
+        return device_facts([str(device) for device in self.model.blocks_by_device], str(self.model.precision))
 
     def scores(self, updates: Sequence[WeightUpdate]) -> list[Sequence[RowScore]]:
         """Scores of the sentences under each update."""

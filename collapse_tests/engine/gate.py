@@ -19,7 +19,6 @@ from collapse_tests.engine.preflight import STAND_IN, Foresight, foresee
 from collapse_tests.engine.runner import BatchRunner
 from collapse_tests.engine.setting_up import make_editor, prepare_for
 from collapse_tests.engine.task_set import TaskSet
-from collapse_tests.environment import device_facts
 from collapse_tests.errors import CollapseError, InfrastructureError, RestorationError
 from collapse_tests.models.loading import load_model
 from collapse_tests.models.workload import requests_per_batch
@@ -81,8 +80,7 @@ class Gate:
         """What the model copy in hand computes on; None where none was loaded, and of any worker but this one."""
         if self._bench is None or worker != self.worker:
             return None
-        model = self._bench.model
-        return device_facts([str(device) for device in model.blocks_by_device], str(model.precision))
+        return self._bench.device_facts
 
     def expect(self, cases: Sequence[Case], *, workers: int | None = None) -> None:
         """Cut batches from these cases from now on; arguments as for the class."""
