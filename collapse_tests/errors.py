@@ -11,6 +11,7 @@ __all__ = [
     "InfrastructureError",
     "RestorationError",
     "UsageError",
+    "first_line",
     "kind_of",
 ]
 
@@ -67,3 +68,9 @@ def kind_of(error: Exception) -> ErrorKind:
         UsageError: ErrorKind.USAGE,
     }
     return next((kind for cls, kind in kinds.items() if isinstance(error, cls)), ErrorKind.INFRASTRUCTURE)
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of another library says, as the end of a sentence; some say paragraphs, some nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip(". ") if text else type(error).__name__

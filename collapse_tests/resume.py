@@ -8,13 +8,13 @@ from pathlib import Path
 
 from collapse_tests.case_detail import CaseDetail
 from collapse_tests.cases import Case
-from collapse_tests.datasets.screening import counted
 from collapse_tests.engine.outcome import Outcome
 from collapse_tests.errors import CollapseError, UsageError
 from collapse_tests.kept_records import DECISIVE, KeptRecords, run_directories
 from collapse_tests.records import Record
 from collapse_tests.report.store import RECORDS_FILE, read_details
 from collapse_tests.settings import Downstream, Settings
+from collapse_tests.wording import counted
 
 __all__ = ["Resumption"]
 

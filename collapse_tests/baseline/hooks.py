@@ -13,7 +13,7 @@ from collapse_tests.baseline.file import write_baseline
 from collapse_tests.baseline.reference import Reference
 from collapse_tests.baseline.refresh import Refreshed, asked_for, refreshed
 from collapse_tests.baseline.scenarios import Change
-from collapse_tests.baseline.snapshot import Snapshot, counted, is_no_news, snapshot_of
+from collapse_tests.baseline.snapshot import Snapshot, cases_and_scenarios, is_no_news, snapshot_of
 from collapse_tests.ci.exit_codes import INFRASTRUCTURE_EXIT
 from collapse_tests.collector import RecordCollector
 from collapse_tests.errors import CollapseError
@@ -22,6 +22,7 @@ from collapse_tests.records import Record, Verdict
 from collapse_tests.scheduling import SUITE_TESTS
 from collapse_tests.sequence_record import SequenceKind, SequenceRecord
 from collapse_tests.settings import Settings
+from collapse_tests.wording import counted
 
 if TYPE_CHECKING:
     from collapse_tests.report.baseline_news import BaselineNews
@@ -96,8 +97,7 @@ class BaselineHooks:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             self._lines.append("No test failed, but the run does: what is worse as a whole is a regression.")
         if self._without_record:
-            count = len(self._without_record)
-            told = f"{count:,} test{'' if count == 1 else 's'} ended without a record"
+            told = f"{counted(len(self._without_record), 'test')} ended without a record"
             self._lines.append(f"Compared on fewer cases than were asked for: {told}.")
         if not self._settings.update_baseline and any(map(_is_better, comparison.groups)):
             self._lines.append("Keep what is fixed with --update-baseline.")
@@ -135,7 +135,7 @@ def _is_better(group: GroupComparison) -> bool:
 
 
 def _told(reference: Reference, found: Refreshed) -> str:
-    parts = [f"{counted(found.cases, found.scenarios)} of this run"]
+    parts = [f"{cases_and_scenarios(found.cases, found.scenarios)} of this run"]
     parts += [f"{found.kept:,} kept that it did not run"] if found.kept else []
     parts += [f"{len(found.dropped):,} dropped"] if found.dropped else []
     return f"Baseline written: {reference.path}, {', '.join(parts)}."

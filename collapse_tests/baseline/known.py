@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collapse_tests.baseline.requests import request_digest
-from collapse_tests.baseline.scenarios import Change, ScenarioChange, change_of, outcome_of
+from collapse_tests.baseline.scenarios import Change, ScenarioChange, change_of, edits, outcome_of
 from collapse_tests.baseline.snapshot import CaseOutcome, Snapshot
 from collapse_tests.cases import group_key
 from collapse_tests.records import Record, Verdict
@@ -68,19 +68,15 @@ def _scenario_excuse(found: ScenarioChange) -> str | None:
     if found.change is None or not found.change.is_excused:
         return None
     was, now = found.before.collapsed_after, found.after.collapsed_after
-    return f"known collapse: after {_edits(now)}, in the baseline after {_edits(was)}"
+    return f"known collapse: after {edits(now)}, in the baseline after {edits(was)}"
 
 
 def _scenario_news(found: ScenarioChange) -> str | None:
     if found.change is Change.NEW:
-        return f"new against the baseline: there the model survived {_edits(found.before.planned)}"
+        return f"new against the baseline: there the model survived {edits(found.before.planned)}"
     if found.change is Change.EARLIER:
-        return f"earlier than in the baseline: there the model collapsed after {_edits(found.before.collapsed_after)}"
+        return f"earlier than in the baseline: there the model collapsed after {edits(found.before.collapsed_after)}"
     return None
-
-
-def _edits(count: int | None) -> str:
-    return f"{count:,} edit{'' if count == 1 else 's'}"
 
 
 def _me_ppl(record: Record) -> str:

@@ -12,12 +12,14 @@ from enum import StrEnum
 from collapse_tests.baseline.requests import sequence_digest
 from collapse_tests.records import Verdict
 from collapse_tests.sequence_record import SequenceKind, SequenceRecord
+from collapse_tests.wording import counted
 
 __all__ = [
     "Change",
     "ScenarioChange",
     "ScenarioOutcome",
     "change_of",
+    "edits",
     "outcome_of",
     "outcomes_of",
     "scenario_changes",
@@ -131,3 +133,9 @@ def change_of(before: ScenarioOutcome, after: ScenarioOutcome) -> Change | None:
     if was is None:
         return Change.NEW
     return Change.EARLIER if now < was else Change.LATER if now > was else Change.KNOWN
+
+
+def edits(count: int | None) -> str:
+    """A number of edits in words, such as those after which a scenario collapsed, of one that did."""
+    assert count is not None
+    return counted(count, "edit")

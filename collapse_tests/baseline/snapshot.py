@@ -13,8 +13,18 @@ from collapse_tests.cases import group_key, label
 from collapse_tests.errors import ErrorKind
 from collapse_tests.records import Record, Verdict
 from collapse_tests.sequence_record import SequenceKind, SequenceRecord
+from collapse_tests.wording import counted
 
-__all__ = ["CaseOutcome", "Group", "Snapshot", "counted", "edit_id_of", "is_no_news", "set_of", "snapshot_of"]
+__all__ = [
+    "CaseOutcome",
+    "Group",
+    "Snapshot",
+    "cases_and_scenarios",
+    "edit_id_of",
+    "is_no_news",
+    "set_of",
+    "snapshot_of",
+]
 
 _DIGITS = 6
 
@@ -128,10 +138,10 @@ def is_no_news(kind: ErrorKind | None) -> bool:
     return kind not in (ErrorKind.EDITOR, ErrorKind.RESTORATION)
 
 
-def counted(cases: int, scenarios: int) -> str:
+def cases_and_scenarios(cases: int, scenarios: int) -> str:
     """How many of both, in words; no word of scenarios where there are none."""
-    told = [f"{cases:,} case{'' if cases == 1 else 's'}"] if cases or not scenarios else []
-    return " and ".join([*told, *([f"{scenarios:,} scenario{'' if scenarios == 1 else 's'}"] if scenarios else [])])
+    told = [counted(cases, "case")] if cases or not scenarios else []
+    return " and ".join([*told, *([counted(scenarios, "scenario")] if scenarios else [])])
 
 
 def edit_id_of(case_id: str) -> str:

@@ -66,8 +66,8 @@ def sentences(
         files = {count: directory / f"me-ppl-{count}.json" for count in (plan.size, *plan.subsets)}
         _check_place(directory, [*files.values(), directory / _CARD], force=force)
 
-        from collapse_tests.datasets.screening import counted
         from collapse_tests.datasets.sentences.building import build
+        from collapse_tests.wording import counted
 
         with _progress(console) as advance:
             built = build(plan, advance)

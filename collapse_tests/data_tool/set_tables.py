@@ -18,9 +18,10 @@ from collapse_tests.datasets.catalogue import CATALOGUE, Kind
 from collapse_tests.datasets.fetching import state_of
 from collapse_tests.datasets.layouts import RecordError, parse_record
 from collapse_tests.datasets.requests import RequestFile, request_files
-from collapse_tests.datasets.screening import BrokenRecord, RawRecord, counted, join
+from collapse_tests.datasets.screening import BrokenRecord, RawRecord, join
 from collapse_tests.datasets.texts import TextFile, text_file
 from collapse_tests.errors import UsageError
+from collapse_tests.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console

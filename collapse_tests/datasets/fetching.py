@@ -13,10 +13,11 @@ from collapse_tests import cache as user_cache
 from collapse_tests.datasets.catalogue import CATALOGUE, Kind, Published
 from collapse_tests.datasets.downloading import DownloadError, ResumingDownloader
 from collapse_tests.datasets.reading import decode_text
-from collapse_tests.datasets.screening import counted, screen
+from collapse_tests.datasets.screening import screen
 from collapse_tests.datasets.texts import TextFile
 from collapse_tests.errors import CollapseError, InfrastructureError, UsageError
 from collapse_tests.network import is_offline, mirrors
+from collapse_tests.wording import counted
 
 __all__ = ["adopt_file", "cached_path", "published", "published_file", "state_of"]
 

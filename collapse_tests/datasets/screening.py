@@ -11,13 +11,13 @@ from collapse_tests.datasets.layouts import MARKERS, Layout, RecordError, layout
 from collapse_tests.datasets.reading import JsonError, decode_json, parse_json
 from collapse_tests.edit_request import EditRequest
 from collapse_tests.errors import UsageError
+from collapse_tests.wording import counted
 
 __all__ = [
     "BrokenRecord",
     "NamedRequest",
     "RawRecord",
     "Screened",
-    "counted",
     "join",
     "raw_records",
     "screen",
@@ -89,11 +89,6 @@ class Screened:
         if self.duplicates:
             parts.append(counted(len(self.duplicates), "duplicate"))
         return ", ".join(parts)
-
-
-def counted(count: int, what: str) -> str:
-    """`count` and the noun, in the plural where that is called for."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def stem_of(source: str) -> str:

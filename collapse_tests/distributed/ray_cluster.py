@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from collapse_tests.errors import InfrastructureError, UsageError
+from collapse_tests.errors import InfrastructureError, UsageError, first_line
 from collapse_tests.option_values import AUTO, parse_ray_address
 from collapse_tests.quietly import ignoring_warnings
 from collapse_tests.settings import Settings
+from collapse_tests.wording import counted
 
 __all__ = ["Cluster", "Demand", "Node", "demand_of", "slots_of"]
 
@@ -49,8 +50,8 @@ class Demand:
     gpus: int
 
     def __str__(self) -> str:
-        parts = (_counted(self.gpus, "GPU"), _counted(self.cpus, "CPU"))
-        return " and ".join(part for part in parts if part)
+        parts = ((self.gpus, "GPU"), (self.cpus, "CPU"))
+        return " and ".join(counted(count, what) for count, what in parts if count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ class Cluster:
         try:
             self.ray.init(address=address, **options)
         except Exception as error:
-            raise InfrastructureError(f"{name}: Ray cannot be started or joined: {_first_line(error)}") from None
+            raise InfrastructureError(f"{name}: Ray cannot be started or joined: {first_line(error)}") from None
 
     def _mute(self) -> None:
         """Keep what Ray tells of dying workers off the terminal: the records tell it, and no option of Ray's does."""
@@ -212,7 +213,8 @@ def _is_there(address: str, name: str) -> bool:
     kind, message = found
     if address == AUTO and kind == "ConnectionError":
         return False
-    raise InfrastructureError(f"{name}: the cluster cannot be joined: {kind}: {message.strip().splitlines()[0]}")
+    told = next(iter(message.strip().splitlines()), "no reason given")
+    raise InfrastructureError(f"{name}: the cluster cannot be joined: {kind}: {told}")
 
 
 def _check_port(address: str, name: str) -> None:
@@ -235,12 +237,3 @@ def _node(facts: Mapping[str, Any]) -> Node:
     return Node(
         facts["NodeID"], facts["NodeManagerAddress"], int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
     )
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}" if count else ""
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

@@ -71,29 +71,27 @@ def keep_model(sent: SentModel, get: Callable[[Any], bytes], say: Callable[[str]
         UsageError: there is no usable cache.
         InfrastructureError: the files cannot be written.
     """
-    target = cache_dir() / "sent" / sent.digest
+    return _kept(sent.digest, "a model", lambda staging: _write(sent.parts, staging, get), say)
+
+
+def keep_texts(texts: TextsFile) -> Path:
+    """Write sentences into this node's cache, unless they are there; errors as for `keep_model`."""
+    written = _kept(texts.digest, "sentences", lambda staging: (staging / texts.name).write_bytes(texts.data))
+    return written / texts.name
+
+
+def _kept(digest: str, what: str, write: Callable[[Path], object], say: Callable[[str], None] | None = None) -> Path:
+    """The directory of this content, written if it is not there."""
+    target = cache_dir() / "sent" / digest
     try:
         with exclusive(target, say):
             if not target.is_dir():
                 discard_abandoned(target)
                 with atomic_directory(target) as staging:
-                    _write(sent.parts, staging, get)
+                    write(staging)
     except OSError as error:
-        raise InfrastructureError(f"a model could not be written to {target} ({error}); free some space") from error
+        raise InfrastructureError(f"{what} could not be written to {target} ({error}); free some space") from error
     return target
-
-
-def keep_texts(texts: TextsFile) -> Path:
-    """Write sentences into this node's cache, unless they are there; errors as for `keep_model`."""
-    target = cache_dir() / "sent" / texts.digest
-    try:
-        with exclusive(target):
-            if not target.is_dir():
-                with atomic_directory(target) as staging:
-                    (staging / texts.name).write_bytes(texts.data)
-    except OSError as error:
-        raise InfrastructureError(f"sentences could not be written to {target} ({error}); free some space") from error
-    return target / texts.name
 
 
 def _files(directory: Path) -> list[Path]:

@@ -19,6 +19,7 @@ from collapse_tests.records import Record
 from collapse_tests.sequence.cases import SequenceCase
 from collapse_tests.sequence_record import SequenceRecord
 from collapse_tests.settings import Settings
+from collapse_tests.wording import counted
 
 if TYPE_CHECKING:
     from collapse_tests.distributed.ray_brief import Reply
@@ -213,7 +214,7 @@ class RemoteGate:
         self._hand_out()
         done = self._planned - len(self._cases)
         if timeout and self._planned:
-            self._progress(f"cases on {_counted(self._dispatch.workers, 'worker')}", done, self._planned)
+            self._progress(f"cases on {counted(self._dispatch.workers, 'worker')}", done, self._planned)
 
     def _hand_out(self) -> None:
         if self._dispatch.unfinished and (lost := self._lost_hope()) is not None:
@@ -283,7 +284,3 @@ def _key(case: AnyCase) -> tuple[type, str]:
 
 def _is_infrastructure(outcome: AnyOutcome) -> bool:
     return outcome.record.error_kind is ErrorKind.INFRASTRUCTURE
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

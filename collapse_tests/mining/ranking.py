@@ -8,16 +8,9 @@ from collapse_tests.cases import Case
 from collapse_tests.engine.outcome import OutcomeSource
 from collapse_tests.engine.preflight import Foresight, by_risk
 from collapse_tests.errors import CollapseError
+from collapse_tests.report.groups import by_group
 
-__all__ = ["groups_of", "rank", "riskiest", "riskiest_or_first"]
-
-
-def groups_of(cases: Sequence[Case]) -> list[list[Case]]:
-    """The cases of each model and editor, in order."""
-    groups: dict[tuple[str, str], list[Case]] = {}
-    for case in cases:
-        groups.setdefault((case.model, case.editor), []).append(case)
-    return list(groups.values())
+__all__ = ["rank", "riskiest", "riskiest_or_first"]
 
 
 def rank(gate: OutcomeSource, cases: Sequence[Case]) -> list[tuple[Case, Foresight]]:
@@ -29,7 +22,7 @@ def rank(gate: OutcomeSource, cases: Sequence[Case]) -> list[tuple[Case, Foresig
         CollapseError: a model could not be loaded, or an editor not be prepared.
     """
     ranked: list[tuple[Case, Foresight]] = []
-    for group in groups_of(cases):
+    for group in by_group(cases).values():
         foresights = gate.preflight(group[0].model, group[0].editor, [case.request for case in group])
         ranked += [(group[index], foresights[index]) for index in by_risk(foresights)]
     return ranked
@@ -41,7 +34,7 @@ def riskiest(gate: OutcomeSource, cases: Sequence[Case], count: int) -> list[Cas
     Raises:
         CollapseError: likewise.
     """
-    return [case for group in groups_of(cases) for case, _ in rank(gate, group)[:count]]
+    return [case for group in by_group(cases).values() for case, _ in rank(gate, group)[:count]]
 
 
 def riskiest_or_first(
@@ -55,7 +48,7 @@ def riskiest_or_first(
         count: of each model and editor.
         say: takes a line about each that cannot say.
     """
-    for group in groups_of(cases):
+    for group in by_group(cases).values():
         try:
             yield from riskiest(gate, group, count)
         except CollapseError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from collapse_tests.errors import InfrastructureError, UsageError
+from collapse_tests.errors import InfrastructureError, UsageError, first_line
 from collapse_tests.models.devices import device_map, fetch_inputs, free_gpus, without_hooks_of_accelerate
 from collapse_tests.models.editable import EditableModel
 from collapse_tests.models.placement import check_device_map
@@ -98,7 +98,7 @@ def _from_pretrained(spec: ModelSpec, source: str, dtype: torch.dtype, *, spread
         )
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise InfrastructureError(
-            f"model {spec.name!r} could not be loaded from {source}: {_first_line(error)}. "
+            f"model {spec.name!r} could not be loaded from {source}: {first_line(error)}. "
             "Check the name and the network, or give the path of a local copy to --model"
         ) from error
     if found["missing_keys"]:  # the library leaves those random
@@ -110,8 +110,3 @@ def _from_pretrained(spec: ModelSpec, source: str, dtype: torch.dtype, *, spread
         without_hooks_of_accelerate(model)
         fetch_inputs(model)
     return model, tokenizer
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0].rstrip(". ") if text else type(error).__name__

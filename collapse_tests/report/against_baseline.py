@@ -11,10 +11,11 @@ from rich.text import Text
 
 from collapse_tests.baseline.comparison import Comparison, GroupComparison
 from collapse_tests.baseline.differences import some_of
-from collapse_tests.baseline.scenarios import Change, ScenarioOutcome
+from collapse_tests.baseline.scenarios import Change, ScenarioOutcome, edits
 from collapse_tests.report.baseline_news import BaselineNews
 from collapse_tests.report.formatting import Notation
 from collapse_tests.verdict.regression import Shift
+from collapse_tests.wording import counted
 
 __all__ = ["baseline_news", "print_baseline_news", "ratio_text", "shift_text"]
 
@@ -86,7 +87,7 @@ def _headline(comparison: Comparison) -> str:
     parts += [f"{earlier:,} collapsed earlier"] if earlier else []
     parts += [f"{fixed:,} fixed"] if fixed else []
     parts += [f"{later:,} collapsed later"] if later else []
-    parts += [f"{known:,} known collapse{'' if known == 1 else 's'}"] if known else []
+    parts += [counted(known, "known collapse")] if known else []
     worse = [group.title for group in comparison.groups if group.is_worse]
     verdict = f"; worse as a whole: {', '.join(worse)}" if worse else ""
     return f"Against the baseline: {', '.join(parts)}{verdict}."
@@ -130,15 +131,15 @@ def _regressions(group: GroupComparison) -> Iterator[str]:
         ratio = ratio_text(group.surviving_log_ratio)
         yield f"regression: ME-PPL rose, median ratio {ratio}, tolerance {group.tolerance:g}"
     for one in (*group.scenarios_of(Change.NEW), *group.scenarios_of(Change.EARLIER)):
-        yield f"regression: {one.name} collapses after {_edits(one.after.collapsed_after)}, {_was(one.before)}"
+        yield f"regression: {one.name} collapses after {edits(one.after.collapsed_after)}, {_was(one.before)}"
 
 
 def _scenario_lines(group: GroupComparison) -> Iterator[str]:
     """What is no regression."""
     for one in group.scenarios_of(Change.FIXED):
-        yield f"fixed: {one.name} survives {_edits(one.after.planned)}, {_was(one.before)}"
+        yield f"fixed: {one.name} survives {edits(one.after.planned)}, {_was(one.before)}"
     for one in group.scenarios_of(Change.LATER):
-        yield f"fixed in part: {one.name} collapses after {_edits(one.after.collapsed_after)}, {_was(one.before)}"
+        yield f"fixed in part: {one.name} collapses after {edits(one.after.collapsed_after)}, {_was(one.before)}"
     for change, label in (
         (Change.KNOWN, "scenarios known to collapse, after as many edits"),
         (Change.OTHER, "scenarios with other requests under the same name, judged as new"),
@@ -149,9 +150,5 @@ def _scenario_lines(group: GroupComparison) -> Iterator[str]:
 
 def _was(before: ScenarioOutcome) -> str:
     if before.collapsed_after is None:
-        return f"survived {_edits(before.planned)}"
+        return f"survived {edits(before.planned)}"
     return f"was {before.collapsed_after:,}"
-
-
-def _edits(count: int | None) -> str:
-    return f"{count:,} edit{'' if count == 1 else 's'}"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from collapse_tests.records import Verdict
 from collapse_tests.report.rows import GroupSummary
 from collapse_tests.verdict.certificate import CONFIDENCE, certify
+from collapse_tests.wording import counted
 
 __all__ = ["certificate_lines"]
 
@@ -26,8 +27,8 @@ def certificate_lines(groups: Sequence[GroupSummary]) -> list[str]:
 def _line(cases: int) -> str:
     found = certify(cases)
     line = (
-        f"no collapse in {cases:,} case{'' if cases == 1 else 's'}: below {_percent_above(found.limit)} of edits drawn "
-        f"like these, at {CONFIDENCE:.0%} confidence"
+        f"no collapse in {counted(cases, 'case')}: below {_percent_above(found.limit)} of edits drawn like these, "
+        f"at {CONFIDENCE:.0%} confidence"
     )
     return line + ("." if found.goal is None else f"; {found.more:,} more would show below {100 * found.goal:g}%.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from collapse_tests.case_detail import CaseDetail
 from collapse_tests.errors import UsageError
@@ -17,6 +17,7 @@ __all__ = [
     "RECORDS_FILE",
     "SEQUENCES_FILE",
     "read_details",
+    "read_environment",
     "read_records",
     "read_sequences",
 ]
@@ -67,6 +68,22 @@ def read_details(path: Path) -> tuple[list[CaseDetail], list[str]]:
     if path.is_dir() and not (path / DETAILS_FILE).exists():
         return [], []
     return _read(path, DETAILS_FILE, CaseDetail)
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """What a run ran on; what of that is missing or nonsense is for the caller to say.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError, ValueError: it cannot be read, or is no JSON object.
+    """
+    try:
+        data = json.loads((folder / ENVIRONMENT_FILE).read_bytes())
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(data, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - to a caller, as bad as text that is no JSON
+    return data
 
 
 def _read(path: Path, name: str, kind: type[_Parsed]) -> tuple[list[_Parsed], list[str]]:

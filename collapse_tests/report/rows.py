@@ -15,6 +15,7 @@ from collapse_tests.records import EditQuality, Record, Verdict, badness
 from collapse_tests.report.formatting import Notation, perplexity
 from collapse_tests.report.groups import by_group
 from collapse_tests.report.task_rows import caught_by_tasks_alone
+from collapse_tests.wording import counted
 
 __all__ = [
     "GroupSummary",
@@ -124,10 +125,10 @@ def verdict_sentence(records: Sequence[Record]) -> str:
     learnt = _learnt(records)
     errors = len(records) - len(learnt)
     if not learnt:
-        return f"Nothing was learnt of {_whereabouts(records)}: {_edits(errors)} ended in an error."
+        return f"Nothing was learnt of {_whereabouts(records)}: {counted(errors, 'edit')} ended in an error."
     collapsed = _count(learnt, Verdict.COLLAPSED)
     ineffective = _count(learnt, Verdict.INEFFECTIVE)
-    clauses = [f"{collapsed or 'None'} of {_edits(len(learnt))} collapsed {_whereabouts(learnt)}"]
+    clauses = [f"{collapsed or 'None'} of {counted(len(learnt), 'edit')} collapsed {_whereabouts(learnt)}"]
     quiet = len(caught_by_tasks_alone(learnt))
     clauses += [f"{quiet} of them by their tasks alone"] if quiet else []
     clauses += _worst_clause(learnt)
@@ -208,10 +209,6 @@ def _whereabouts(records: Iterable[Record]) -> str:
 
 def _groups(records: Iterable[Record]) -> dict[tuple[str, str], None]:
     return {(record.model, record.editor): None for record in records}
-
-
-def _edits(n: int) -> str:
-    return f"{n:,} edit" if n == 1 else f"{n:,} edits"
 
 
 def _number(things: Mapping[str, None], noun: str) -> str:

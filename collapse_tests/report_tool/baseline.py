@@ -20,7 +20,7 @@ def baseline(
     """Make the baseline of a run, for pytest --baseline."""
     with reporting() as console:
         from collapse_tests.baseline.file import write_baseline
-        from collapse_tests.baseline.snapshot import counted
+        from collapse_tests.baseline.snapshot import cases_and_scenarios
         from collapse_tests.errors import UsageError
         from collapse_tests.records import Verdict
         from collapse_tests.report.store import RECORDS_FILE
@@ -43,5 +43,5 @@ def baseline(
         left_out = f"; {errors:,} that ended in an error left out" if errors else ""
         state = "written" if changed else "stays the same"
         cases = sum(one.verdict is not Verdict.ERROR for one in found.cases.values())
-        told = counted(cases, len(verdicts) - errors - cases)
+        told = cases_and_scenarios(cases, len(verdicts) - errors - cases)
         sayer(console)(f"Baseline {state}: {file}, {told}{left_out}.")

@@ -15,6 +15,7 @@ import typer
 from collapse_tests.commands import parsed, parsed_if_given, reporting, sayer
 from collapse_tests.errors import UsageError
 from collapse_tests.option_values import parse_path
+from collapse_tests.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,8 +112,7 @@ def _show(merged: Merged, place: str, console: Console, say: Callable[[str], Non
             verbose=False,
             certified=certified,
         )
-    runs = len(merged.environment["merged"]["runs"])
-    say(f"merged: {runs:,} run{'' if runs == 1 else 's'} into {place}")
+    say(f"merged: {counted(len(merged.environment['merged']['runs']), 'run')} into {place}")
     for note in merged.notes:
         say(f"note: {note}")
     for gap in merged.gaps:

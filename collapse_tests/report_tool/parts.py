@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import Any
 from collapse_tests.errors import UsageError
 from collapse_tests.kept_records import run_directories
 from collapse_tests.report.merge_parts import Part
-from collapse_tests.report.store import (
+from collapse_tests.report.reading import (
     ENVIRONMENT_FILE,
     RECORDS_FILE,
     SEQUENCES_FILE,
     read_details,
+    read_environment,
     read_records,
     read_sequences,
 )
@@ -62,7 +62,7 @@ def _runs_in(place: Path) -> Iterator[Path]:
 
 
 def _read(folder: Path, say: Callable[[str], None]) -> Part:
-    environment = _environment(folder / ENVIRONMENT_FILE)
+    environment = _environment(folder)
     records, problems = read_records(folder)
     sequences, more = read_sequences(folder) if (folder / SEQUENCES_FILE).exists() else ([], [])
     details, rest = read_details(folder)
@@ -71,11 +71,11 @@ def _read(folder: Path, say: Callable[[str], None]) -> Part:
     return Part.of(os.path.relpath(folder), environment, records, sequences, details)
 
 
-def _environment(file: Path) -> dict[str, Any]:
+def _environment(folder: Path) -> dict[str, Any]:
     try:
-        data = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        return read_environment(folder)
+    except (OSError, ValueError) as error:
         raise UsageError(
-            f"{file} does not say what the records beside it are of ({error}); restore it, or leave that run out"
+            f"{folder / ENVIRONMENT_FILE} does not say what the records beside it are of ({error}); restore it, or "
+            "leave that run out"
         ) from None
-    return data if isinstance(data, dict) else {}

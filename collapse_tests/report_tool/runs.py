@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,15 @@ from collapse_tests.commands import parsed
 from collapse_tests.errors import UsageError
 from collapse_tests.option_values import parse_path
 from collapse_tests.records import Record
+from collapse_tests.report.reading import (
+    ENVIRONMENT_FILE,
+    RECORDS_FILE,
+    SEQUENCES_FILE,
+    read_environment,
+    read_records,
+    read_sequences,
+)
 from collapse_tests.report.side_by_side import NamedRun
-from collapse_tests.report.store import ENVIRONMENT_FILE, RECORDS_FILE, SEQUENCES_FILE, read_records, read_sequences
 from collapse_tests.sequence_record import SequenceRecord
 
 __all__ = ["FoundRun", "named_runs", "run_from"]
@@ -99,16 +105,12 @@ def _with_environment(
 
 
 def _environment(directory: Path) -> dict[str, Any] | None:
-    file = directory / ENVIRONMENT_FILE
     try:
-        data = json.loads(file.read_bytes())
+        return read_environment(directory)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{file} cannot be read ({error}); restore or remove it") from None
-    if not isinstance(data, dict):
-        raise UsageError(f"{file} is no JSON object; restore or remove it")
-    return data
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{directory / ENVIRONMENT_FILE} cannot be read ({error}); restore or remove it") from None
 
 
 def _facts_of_records(records: list[Record]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collapse_tests.records import Perplexity
 from collapse_tests.sequence.node import Node
 from collapse_tests.settings import Downstream, Settings
 from collapse_tests.verdict import is_suspect, perplexity_reasons
+from collapse_tests.wording import counted
 
 __all__ = ["edits", "first_collapse", "tasks_are_due", "why_collapsed"]
 
@@ -39,4 +40,4 @@ def first_collapse(nodes: Sequence[Node], limit: float) -> int | None:
 
 def edits(count: int) -> str:
     """A number of edits in words."""
-    return f"{count:,} edit" if count == 1 else f"{count:,} edits"
+    return counted(count, "edit")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +11,12 @@ from collapse_tests.case_detail import CaseDetail
 from collapse_tests.errors import CollapseError, UsageError
 from collapse_tests.records import Record
 from collapse_tests.report.baseline_news import BaselineNews, read_news
-from collapse_tests.report.store import (
+from collapse_tests.report.reading import (
     ENVIRONMENT_FILE,
     RECORDS_FILE,
     SEQUENCES_FILE,
     read_details,
+    read_environment,
     read_records,
     read_sequences,
 )
@@ -79,7 +79,7 @@ def read_beside(
         found += more
     except CollapseError as error:
         found.append(f"{error}; the page does without")
-    environment = _environment(folder / ENVIRONMENT_FILE, found)
+    environment = _environment(folder, found)
     news = None
     try:
         news = read_news(folder)
@@ -89,13 +89,9 @@ def read_beside(
     return RunData(folder.resolve().name, records, sequences, by_id, environment, tuple(found), news)
 
 
-def _environment(file: Path, problems: list[str]) -> Mapping[str, Any]:
+def _environment(folder: Path, problems: list[str]) -> Mapping[str, Any]:
     try:
-        data = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        problems.append(f"{file.name} cannot be read ({error}); the page does without")
+        return read_environment(folder)
+    except (OSError, ValueError) as error:
+        problems.append(f"{ENVIRONMENT_FILE} cannot be read ({error}); the page does without")
         return {}
-    if not isinstance(data, dict):
-        problems.append(f"{file.name} is no JSON object; the page does without")
-        return {}
-    return data
